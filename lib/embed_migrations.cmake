@@ -1,0 +1,13 @@
+# Writes OUTPUT, a C++ file that holds every ROOT/<dialect>/NNNN_name.{up,down}.sql as a raw string.
+file(GLOB files RELATIVE ${ROOT} ${ROOT}/*/*.sql)
+list(SORT files)
+set(text "// Generated from migrations/. Do not edit.\n#include \"store/migrations.h\"\n\n")
+string(APPEND text "namespace outseal::store {\n\n")
+string(APPEND text "const EmbeddedMigration kEmbeddedMigrations[] = {\n")
+foreach(file IN LISTS files)
+  file(READ ${ROOT}/${file} sql)
+  string(APPEND text "{\"${file}\", R\"outseal_sql(${sql})outseal_sql\"},\n")
+endforeach()
+string(APPEND text "};\nconst std::size_t kEmbeddedMigrationCount = std::size(kEmbeddedMigrations);\n\n")
+string(APPEND text "}  // namespace outseal::store\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,80 @@
+// Transaction: the only door to the outbox, so that an event cannot be written outside of one.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+namespace soci {
+class session;
+}
+
+namespace outseal {
+
+/// How a transaction begins.
+struct TransactionOptions {
+  static constexpr std::chrono::milliseconds kBusyWaitDefault{5'000};
+  static constexpr std::chrono::milliseconds kBusyWaitMax{600'000};
+
+  /// How long `BEGIN` and `COMMIT` wait for other writers of a SQLite file before they give up with
+  /// Error{conflict}. Range 0 to 10 minutes. Longer waits hide contention; shorter ones need the
+  /// caller to retry. Chosen by us: 5 s carries at least 16 busy writers, see tests/README.md.
+  std::chrono::milliseconds busy_wait = kBusyWaitDefault;
+
+  /// @throws Error{invalid_config} naming every field that is out of range.
+  void validate() const;
+};
+
+/// One SQL transaction on a service's own SOCI session: business rows, the idempotency record and
+/// outbox events commit together or not at all.
+///
+/// ```
+/// outseal::Transaction tx{session};
+/// session << "UPDATE account SET balance = balance - 5 WHERE id = 7";
+/// outseal::append(tx, {.topic = "payments", .key = "7", .type = "charged", .payload = "{}"});
+/// tx.commit();
+/// ```
+///
+/// SQLite: begins with BEGIN IMMEDIATE, so that a transaction that has begun cannot fail later
+/// because another writer was faster. The session must outlive the transaction. Do not end the
+/// transaction by other means (`session.commit()`, `COMMIT`) while this object lives.
+///
+/// Threads: Not thread-safe; one thread at a time, the same one that uses the session.
+/// Crash: before commit() nothing remains; after it everything does.
+class Transaction {
+ public:
+  /// Begins a transaction.
+  /// @throws Error{conflict} if the database stayed busy for `options.busy_wait`.
+  /// @throws Error{invalid_argument} if the session already has a transaction: use join().
+  /// @throws Error{invalid_config} for a session of an unsupported backend or for bad options.
+  explicit Transaction(soci::session& session, const TransactionOptions& options = {});
+
+  /// Wraps the transaction that the service began itself. commit() and the destructor then leave it
+  /// alone: whoever began it ends it. Begin it with BEGIN IMMEDIATE on SQLite: a plain BEGIN takes
+  /// the write lock at the first write, which can fail with Error{conflict}.
+  /// @throws Error{invalid_argument} if the session has no transaction.
+  static Transaction join(soci::session& session);
+
+  /// Rolls back unless committed or joined. Never throws.
+  ~Transaction();
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+
+  /// Commits; on a joined transaction it does nothing.
+  /// @throws Error{conflict} if readers kept the file locked for the busy wait; nothing is
+  ///         committed and the transaction is still open.
+  /// @throws Error{commit_in_doubt} if the database cannot say whether it committed.
+  /// @throws Error{storage} on a full disk or an I/O error; the transaction is rolled back.
+  /// @throws Error{internal} if called twice.
+  void commit();
+
+  /// The implementation; opaque to users.
+  class Impl;
+  Impl& impl() noexcept { return *impl_; }
+
+ private:
+  explicit Transaction(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace outseal

@@ -1,0 +1,70 @@
+#include "base/hash.h"
+
+#include <openssl/evp.h>
+
+#include "outseal/error.h"
+
+namespace outseal {
+
+struct Sha256::Context {
+  EVP_MD_CTX* handle = EVP_MD_CTX_new();
+  Context() = default;
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  ~Context() { EVP_MD_CTX_free(handle); }
+
+  void start() const {
+    if (handle == nullptr || EVP_DigestInit_ex(handle, EVP_sha256(), nullptr) != 1)
+      throw Error{ErrorCode::internal, "hash", "OpenSSL refused to start SHA-256"};
+  }
+};
+
+Sha256::Sha256() : context_{std::make_unique<Context>()} { context_->start(); }
+Sha256::~Sha256() = default;
+
+void Sha256::add(std::string_view bytes) {
+  if (EVP_DigestUpdate(context_->handle, bytes.data(), bytes.size()) != 1)
+    throw Error{ErrorCode::internal, "hash", "OpenSSL refused SHA-256 input"};
+}
+
+void Sha256::add_field(std::string_view bytes) {
+  add_number(bytes.size());
+  add(bytes);
+}
+
+void Sha256::add_number(std::uint64_t number) {
+  char text[8];
+  for (int i = 7; i >= 0; --i, number >>= 8U) text[i] = static_cast<char>(number & 0xffU);
+  add({text, sizeof text});
+}
+
+std::string Sha256::finish() {
+  std::string digest(kHashBytes, '\0');
+  unsigned int length = 0;
+  if (EVP_DigestFinal_ex(context_->handle, reinterpret_cast<unsigned char*>(digest.data()),
+                         &length) != 1 ||
+      length != kHashBytes)
+    throw Error{ErrorCode::internal, "hash", "OpenSSL refused to finish SHA-256"};
+  context_->start();
+  return digest;
+}
+
+std::string sha256(std::string_view bytes) {
+  Sha256 hash;
+  hash.add(bytes);
+  return hash.finish();
+}
+
+std::string to_hex(std::string_view bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += kDigits[byte >> 4U];
+    text += kDigits[byte & 15U];
+  }
+  return text;
+}
+
+}  // namespace outseal

@@ -1,0 +1,45 @@
+// SHA-256 over OpenSSL.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace outseal {
+
+/// Length of a digest in bytes.
+inline constexpr std::size_t kHashBytes = 32;
+
+/// An incremental SHA-256.
+///
+/// Threads: Not thread-safe; one thread at a time.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+
+  /// Adds raw bytes.
+  void add(std::string_view bytes);
+  /// Adds the length (8 bytes, big-endian) and then the bytes, so that fields cannot run together.
+  void add_field(std::string_view bytes);
+  /// Adds a number as 8 bytes, big-endian.
+  void add_number(std::uint64_t number);
+  /// The digest, 32 raw bytes; then starts anew.
+  std::string finish();
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
+/// SHA-256 of `bytes`, 32 raw bytes.
+std::string sha256(std::string_view bytes);
+
+/// Lower-case hexadecimal text of `bytes`.
+std::string to_hex(std::string_view bytes);
+
+}  // namespace outseal

@@ -1,0 +1,31 @@
+// Small pure functions on text: UTF-8, JSON strings, topic patterns, times.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace outseal {
+
+/// True if `bytes` is well-formed UTF-8 (no surrogates, no overlong forms).
+/// Source: Unicode 15, table 3-7 "Well-Formed UTF-8 Byte Sequences".
+bool is_utf8(std::string_view bytes);
+
+/// Appends `text` to `out` as a JSON string with its quotes. `text` must be UTF-8.
+/// Source: RFC 8259, section 7.
+void append_json_string(std::string& out, std::string_view text);
+
+/// Appends `bytes` to `out` in standard base64 with padding (RFC 4648, section 4).
+void append_base64(std::string& out, std::string_view bytes);
+
+/// True if `topic` matches `pattern`, where '*' stands for any number of characters.
+bool topic_matches(std::string_view pattern, std::string_view topic);
+
+/// Appends `milliseconds` since 1970 UTC as RFC 3339, for example "2026-01-31T23:59:59.999Z".
+void append_rfc3339(std::string& out, std::int64_t milliseconds);
+std::string to_rfc3339(std::int64_t milliseconds);
+
+/// Milliseconds since 1970 UTC by the system clock.
+std::int64_t wall_clock_ms();
+
+}  // namespace outseal

@@ -1,0 +1,33 @@
+// URLs of databases and sinks: `scheme:rest?name=value&...`.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace outseal {
+
+/// A database or sink URL in its parts, as the user typed it.
+struct Url {
+  std::string scheme;                            ///< "sqlite", "file", "nats", ...
+  std::string rest;                              ///< All between the colon and the question mark.
+  std::map<std::string, std::string> parameters;  ///< Query parameters, percent-decoded.
+
+  /// Splits `text`; `what` names it in errors ("--db", "--sink").
+  /// @throws Error{invalid_argument} if there is no scheme or a parameter has no value.
+  static Url parse(std::string_view what, std::string_view text);
+
+  /// The URL without any password and query parameters; safe to log, to store and to compare.
+  std::string redacted() const;
+
+  /// A parameter as a whole number, or `fallback` if it is absent.
+  /// @throws Error{invalid_argument} if it is no number or outside of [min, max].
+  std::uint64_t number(std::string_view name, std::uint64_t fallback, std::uint64_t min,
+                       std::uint64_t max) const;
+
+  /// @throws Error{invalid_argument} if there is a parameter other than the space-separated `known`.
+  void refuse_parameters_except(std::string_view known) const;
+};
+
+}  // namespace outseal

@@ -1,0 +1,106 @@
+// Sink: where events go. One small class per kind; this is all that the relay and the reconciler
+// know about any of them.
+//
+// A sink accepts position p only while its tail is exactly the event bound to p-1 (position and id).
+// That one condition makes retries, crashes and zombies harmless: see lib/README.md, "The protocol".
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "model/batch.h"
+
+namespace outseal {
+
+/// What a sink claims. The conformance suite holds it to each claim.
+struct SinkFeatures {
+  bool has_tail = false;            ///< It can say what it stored last, also after a crash.
+  bool conditional_append = false;  ///< It refuses p unless its tail is the event at p-1.
+  bool exclusive = false;           ///< open() locks others out until close() or death.
+  bool readable = false;            ///< read() gives back every stored event.
+};
+
+/// What open() found.
+struct OpenResult {
+  enum class Status {
+    opened,       ///< Ready; `tail` says where it stands, empty if has_tail is false.
+    retry_later,  ///< Locked, unreachable or not writable now.
+    refused,      ///< Somebody else's data, or damage that open() must not touch. Halt.
+  };
+  Status status = Status::opened;
+  std::optional<Tail> tail = {};
+  std::string detail = {};  ///< For humans: what and where. No payloads, no credentials.
+  std::string hint = {};    ///< What to do about it.
+};
+
+/// What deliver() did. Outcomes are values: a sink that throws counts as retry_later.
+struct DeliveryResult {
+  enum class Status {
+    delivered,    ///< Everything is durable in the sink.
+    retry_later,  ///< In doubt or not now: the relay opens the sink again and looks at its tail.
+    rejected,     ///< entries[done] is refused for good; those before it are durable.
+    conflict,     ///< The tail was not the expected one: somebody else wrote. Look again.
+    failed,       ///< The sink must not be written again by this process (fsync error).
+  };
+  Status status = Status::delivered;
+  std::size_t done = 0;  ///< Entries of the batch (from its start) known to be durable.
+  std::string mark = {};  ///< Where the batch ends, for operators, for example "events.ndjson:4711".
+  std::string detail = {};
+  std::string hint = {};
+  std::chrono::milliseconds retry_after{0};  ///< The sink's own wish; 0 leaves it to the relay.
+};
+
+/// One event as a sink stores it.
+struct SinkRecord {
+  Position position;
+  EventId event_id;
+  std::string_view encoded;  ///< Byte for byte what Sink::encode made; valid until the next next().
+  std::string where;         ///< For humans, for example "events.ndjson:4711".
+};
+
+/// Reads a sink from its first event to its last, in constant memory. Takes no lock.
+class SinkReader {
+ public:
+  virtual ~SinkReader() = default;
+  /// False at the end. A record that is not one of ours has position 0 and the raw bytes.
+  /// @throws Error{sink_unreachable} if the sink cannot be read.
+  virtual bool next(SinkRecord& record) = 0;
+};
+
+/// A sink.
+///
+/// Threads: encode() is called by the relay's main thread; open(), deliver() and close() by one
+/// other thread at a time. The two groups share nothing that changes.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+
+  virtual SinkFeatures features() const = 0;
+
+  /// Appends the bytes that stand for `row` at `position`. Pure: the same row and position give the
+  /// same bytes in every process of this version.
+  /// @returns why the sink will never take this event; then `out` is unchanged.
+  virtual std::optional<std::string> encode(const EventRow& row, Position position,
+                                            std::string& out) = 0;
+
+  /// Connects or locks and reports the tail: the last event that is whole. Changes nothing that is
+  /// stored: what a crash tore is repaired by the first deliver(), when the relay has agreed.
+  virtual OpenResult open() = 0;
+
+  /// Stores entries[from..] under the condition that the sink's tail is batch.tail_after(from), and
+  /// makes them durable before it returns `delivered`. Blocks at most about the sink's own timeout.
+  /// Crash: a prefix of the entries may be stored.
+  virtual DeliveryResult deliver(const Batch& batch, std::size_t from) = 0;
+
+  /// Gives up the lock or connection. open() may follow.
+  virtual void close() noexcept = 0;
+
+  /// @throws Error{invalid_config} if features().readable is false.
+  virtual std::unique_ptr<SinkReader> read() = 0;
+};
+
+}  // namespace outseal

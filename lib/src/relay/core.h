@@ -1,0 +1,179 @@
+// The relay's core: a pure state machine. Inputs in, commands out; no I/O and no clock of its own,
+// so that the same code runs against real databases and sinks (relay.cc) and in a seeded simulation
+// (tests/sim). What it does and why it is safe: lib/README.md, "The protocol".
+//
+//   standby -> acquiring -> opening -> recovering -> leading -> (stopping) -> finished
+//      ^___________________________________________________|  fenced, database or sink trouble
+//
+// At most one command for the database and one for the sink are under way at any time; the driver
+// answers each with exactly one input.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/batch.h"
+#include "model/sink.h"
+#include "outseal/error.h"
+#include "store/subscription.h"
+
+namespace outseal::relay {
+
+using Milliseconds = std::chrono::milliseconds;
+using BatchPtr = std::shared_ptr<const Batch>;
+
+struct CoreOptions {
+  bool drain = false;    ///< Finish once everything that is committed is acknowledged.
+  bool rebuild = false;  ///< Send acknowledged events again that the sink has lost.
+  Milliseconds lease{10'000};
+  Milliseconds poll_min{2};
+  Milliseconds poll_max{50};
+  Milliseconds backoff_min{100};
+  Milliseconds backoff_max{30'000};
+  /// With `drain`: give up after another relay has led for this long.
+  Milliseconds standby_max{30'000};
+  std::uint64_t jitter_seed = 1;
+};
+
+// --- Inputs: what happened ---------------------------------------------------------------------
+
+struct Started {};
+struct TimerFired {};     ///< The time of the latest Wait has come.
+struct StopRequested {};  ///< SIGTERM.
+// Answers to database commands:
+struct LeaseGranted { store::SubscriptionState state; };
+struct LeaseDenied { std::string holder; Milliseconds remaining{0}; };
+struct LeaseRenewed {};
+struct LeaseReleased {};
+struct PageRead { BatchPtr batch; };     ///< Empty entries, `to` == `from`: nothing new.
+struct JournalRead { BatchPtr batch; };  ///< Verified against the journal's hash.
+struct JournalUnreadable { std::string why; };
+struct Bound {};
+struct PageStale {};                     ///< Answer to Bind: nothing was written, read again.
+struct Acknowledged {};
+struct Settled { Cursor cursor; };
+struct Fenced {};                        ///< Answer to any write: another relay leads.
+struct DatabaseFailed { std::string what; };  ///< Answer to any: may work later, outcome unknown.
+// Answers to sink commands:
+struct SinkOpened { OpenResult result; };
+struct Delivered { DeliveryResult result; };
+
+using Input = std::variant<Started, TimerFired, StopRequested, LeaseGranted, LeaseDenied,
+                           LeaseRenewed, LeaseReleased, PageRead, JournalRead, JournalUnreadable,
+                           Bound, PageStale, Acknowledged, Settled, Fenced, DatabaseFailed,
+                           SinkOpened, Delivered>;
+
+// --- Commands: what to do ----------------------------------------------------------------------
+
+// For the database:
+struct AcquireLease {};
+struct RenewLease {};
+struct ReleaseLease {};
+struct ReadPage { Cursor from; Tail prior; };
+struct ReadJournal { Position position; };
+struct Bind { BatchPtr batch; std::optional<store::Ack> ack; };
+struct Acknowledge { store::Ack ack; };
+struct Settle { BatchPtr batch; std::size_t done = 0; std::string reason; };
+// For the sink:
+struct OpenSink {};
+struct Deliver { BatchPtr batch; std::size_t from = 0; };
+struct CloseSink {};  ///< Needs no answer; the driver does it before the next sink command.
+// For the driver:
+struct Wait { Milliseconds duration{0}; };  ///< Replaces an earlier Wait.
+struct Report { std::string event; std::string detail; };  ///< Something an operator should see.
+struct Halt { ErrorCode code; std::string what; std::string hint; };  ///< Stop for good.
+struct Finish { bool drained = false; };  ///< Done: drained or stopped.
+
+using Command = std::variant<AcquireLease, RenewLease, ReleaseLease, ReadPage, ReadJournal, Bind,
+                             Acknowledge, Settle, OpenSink, Deliver, CloseSink, Wait, Report, Halt,
+                             Finish>;
+
+/// The state machine of one relay of one subscription.
+///
+/// Threads: Not thread-safe; one thread at a time.
+/// Crash: it holds nothing that is not in the database or the sink; a new one recovers from there.
+class Core {
+ public:
+  explicit Core(const CoreOptions& options);
+
+  /// Takes one input at time `now` (any steady clock) and says what to do next, in order.
+  std::vector<Command> on(const Input& input, Milliseconds now);
+
+ private:
+  enum class Phase { standby, acquiring, opening, recovering, leading, finished };
+
+  void take(const Started&);
+  void take(const TimerFired&);
+  void take(const StopRequested&);
+  void take(const LeaseGranted&);
+  void take(const LeaseDenied&);
+  void take(const LeaseRenewed&);
+  void take(const LeaseReleased&);
+  void take(const PageRead&);
+  void take(const JournalRead&);
+  void take(const JournalUnreadable&);
+  void take(const Bound&);
+  void take(const PageStale&);
+  void take(const Acknowledged&);
+  void take(const Settled&);
+  void take(const Fenced&);
+  void take(const DatabaseFailed&);
+  void take(const SinkOpened&);
+  void take(const Delivered&);
+
+  void decide();
+  void decide_leading();
+  void compare_tail(const Tail& tail);
+  void resume_at(const Tail& tail);
+  void deliver(BatchPtr batch, std::size_t from);
+  void note_durable();
+  void stand_by(Milliseconds wait);
+  void reopen_later(Milliseconds wish, const std::string& why);
+  void finish_stop();
+  Milliseconds backoff();
+
+  template <typename C>
+  void send(C command) {
+    commands_.emplace_back(std::move(command));
+  }
+  template <typename C>
+  void ask_database(C command) {
+    database_busy_ = true;
+    send(std::move(command));
+  }
+  void report(std::string event, std::string detail);
+  void halt(ErrorCode code, std::string what, std::string hint);
+
+  CoreOptions options_;
+  std::minstd_rand jitter_;
+  Milliseconds now_{0};
+  std::vector<Command> commands_;
+
+  Phase phase_ = Phase::standby;
+  bool stopping_ = false;
+  bool database_busy_ = false;
+  bool sink_busy_ = false;
+  bool sink_open_ = false;
+  std::optional<Milliseconds> not_before_;  ///< Nothing new is tried before this time.
+  std::uint32_t failures_ = 0;              ///< In a row; drives the backoff.
+  Milliseconds leased_at_{0};
+  std::optional<Milliseconds> standby_since_;
+
+  store::SubscriptionState state_;     ///< As acquired, then as written by us.
+  std::optional<Tail> sink_tail_;      ///< While recovering: what the sink showed.
+  BatchPtr in_flight_;                 ///< Bound, not known to be durable in the sink.
+  BatchPtr rebuilding_;                ///< Acknowledged, being sent again.
+  std::optional<store::Ack> ack_;      ///< Durable in the sink, not yet written.
+  BatchPtr page_;                      ///< Read ahead, not bound.
+  BatchPtr binding_;                   ///< The page whose intent is being written.
+  bool log_is_read_ = false;           ///< The last page was empty and nothing changed since.
+  Milliseconds poll_{0};
+};
+
+}  // namespace outseal::relay

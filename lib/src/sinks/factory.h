@@ -1,0 +1,23 @@
+// Makes a sink from its URL.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/url.h"
+#include "model/sink.h"
+
+namespace outseal::sinks {
+
+/// What every sink is told about its subscription.
+struct SinkContext {
+  std::string event_source;  ///< CloudEvents "source" of the events.
+};
+
+/// @throws Error{invalid_argument} for an unknown scheme or parameter, naming the known ones.
+std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context);
+
+/// One line per sink for `--help`: URL form and what it guarantees.
+std::string sink_help();
+
+}  // namespace outseal::sinks

@@ -1,0 +1,126 @@
+// The narrow seam to a database: statements, transactions, errors. One implementation per dialect.
+//
+// The services' SOCI sessions are used through the driver's own handle (see borrow()), for three
+// reasons: SOCI 4.0 gives no SQLSTATE or SQLite code for the errors that decide about retries, its
+// statements deallocate in a way that poolers cannot follow, and it has no BEGIN IMMEDIATE.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/url.h"
+#include "sql/query.h"
+
+namespace soci {
+class session;
+}
+
+namespace outseal::sql {
+
+/// A prepared statement. Parameters and columns are counted from 0.
+///
+/// Threads: Not thread-safe; same rule as its connection.
+class Statement {
+ public:
+  virtual ~Statement() = default;
+
+  /// Binds the parameter `index`. Text and blobs are not copied: they must live until reset().
+  virtual void bind(int index, std::int64_t value) = 0;
+  virtual void bind_text(int index, std::string_view text) = 0;
+  virtual void bind_blob(int index, std::string_view bytes) = 0;
+  virtual void bind_null(int index) = 0;
+
+  /// Runs to the next row; false when there is none.
+  /// @throws Error by the table in error.cc of the dialect.
+  virtual bool step() = 0;
+  /// Makes the statement ready to run again. Bindings are forgotten.
+  virtual void reset() noexcept = 0;
+
+  virtual std::int64_t integer(int column) const = 0;
+  /// Valid until the next step() or reset().
+  virtual std::string_view text(int column) const = 0;
+  virtual std::string_view blob(int column) const = 0;
+  virtual bool is_null(int column) const = 0;
+};
+
+/// Resets a statement at the end of a scope, also when an exception passes.
+class Use {
+ public:
+  explicit Use(Statement& statement) : statement_{statement} {}
+  ~Use() { statement_.reset(); }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  Statement* operator->() const { return &statement_; }
+
+ private:
+  Statement& statement_;
+};
+
+/// One connection to a database of either dialect.
+///
+/// Threads: Not thread-safe; one thread at a time.
+class Connection {
+ public:
+  virtual ~Connection() = default;
+
+  /// The prepared statement of `query`; prepared once per connection object.
+  /// @throws Error{schema_missing} if its tables do not exist.
+  virtual Statement& statement(Query query) = 0;
+  /// Runs SQL that returns nothing; several statements are allowed.
+  virtual void execute(std::string_view sql) = 0;
+  /// A statement of free text, for migrations and tests.
+  virtual std::unique_ptr<Statement> prepare(std::string_view sql) = 0;
+  /// Rows changed by the last INSERT, UPDATE or DELETE.
+  virtual std::int64_t changes() const = 0;
+
+  /// Begins a write transaction (SQLite: BEGIN IMMEDIATE), waiting at most `wait` for others.
+  /// @throws Error{conflict} if the wait was not enough.
+  virtual void begin(std::chrono::milliseconds wait) = 0;
+  /// @throws Error{conflict}, Error{commit_in_doubt} or Error{storage} as Transaction::commit does.
+  virtual void commit(std::chrono::milliseconds wait) = 0;
+  virtual void rollback() noexcept = 0;
+  virtual bool in_transaction() const = 0;
+
+  /// Milliseconds since 1970 UTC by the database's clock.
+  virtual std::int64_t now_ms() = 0;
+};
+
+/// Wraps the driver's handle under a service's SOCI session; the session must outlive the result.
+/// @throws Error{invalid_config} if the session's backend is not supported.
+std::unique_ptr<Connection> borrow(soci::session& session);
+
+/// What a program opens a database for.
+enum class OpenMode {
+  existing,  ///< The database must exist.
+  create,    ///< A missing SQLite file is made; outseal-migrate only.
+};
+
+/// Opens a connection of our own, with full durability of its commits.
+/// @throws Error{invalid_argument} for an unknown scheme, Error{unreachable} if it cannot be opened.
+std::unique_ptr<Connection> open(const Url& url, OpenMode mode = OpenMode::existing);
+
+/// Runs `body` in a write transaction: commits when it returns, rolls back when it throws.
+template <typename Body>
+auto transact(Connection& connection, std::chrono::milliseconds wait, Body&& body) {
+  struct Guard {
+    Connection& connection;
+    ~Guard() {
+      if (connection.in_transaction()) connection.rollback();
+    }
+  };
+  connection.begin(wait);
+  const Guard guard{connection};
+  if constexpr (std::is_void_v<decltype(body())>) {
+    body();
+    connection.commit(wait);
+  } else {
+    auto result = body();
+    connection.commit(wait);
+    return result;
+  }
+}
+
+}  // namespace outseal::sql

@@ -1,0 +1,135 @@
+// Subscriptions in the database: cursor, lease and fence, journal. The relay's half of the store.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/batch.h"
+#include "model/sink.h"
+#include "sql/connection.h"
+
+namespace outseal::store {
+
+/// What an operator says about a subscription when a relay starts it.
+struct SubscriptionSpec {
+  std::string name = "main";
+  /// Topic patterns; an event that matches any of them belongs to the subscription.
+  std::vector<std::string> topics = {"*"};
+  std::string sink;          ///< Url::redacted() of the sink.
+  std::string event_source;  ///< CloudEvents "source"; empty: "/outseal/" and the name.
+
+  /// @throws Error{invalid_config} naming every fault.
+  void validate() const;
+};
+
+/// One row of the journal.
+struct JournalRow {
+  BatchKind kind = BatchKind::log;
+  Position first;
+  std::uint64_t count = 0;
+  Cursor from;
+  Cursor to;
+  EventId last_event_id;
+  std::string hash;
+  std::string chain_hash;
+  bool acked = false;
+};
+
+/// What a relay knows right after it acquired the lease; from then on nobody else can change it.
+struct SubscriptionState {
+  std::vector<std::string> topics;
+  std::string event_source;
+  bool paused = false;
+  Cursor cursor;
+  Position bound;
+  Tail acked;
+  Epoch epoch;
+};
+
+/// What acquire() did.
+struct Acquisition {
+  bool granted = false;
+  SubscriptionState state;                  ///< If granted.
+  std::string holder;                       ///< Otherwise: who leads,
+  std::chrono::milliseconds remaining{0};   ///< and for how long at most without a renewal.
+};
+
+/// An acknowledgement by the sink, to be written with the next intent or alone.
+struct Ack {
+  Tail tail;         ///< The last event that the sink has made durable.
+  Position first;    ///< The journal row that it completes.
+  std::string mark;  ///< DeliveryResult::mark.
+};
+
+/// How a compare-and-set on the subscription ended.
+enum class Written {
+  done,
+  fenced,  ///< The epoch moved on: another relay leads.
+  stale,   ///< The page is out of date (an operator decided about a parked event): read again.
+};
+
+/// How much one page may hold.
+struct PageLimits {
+  std::size_t events_max = 2'000;
+  std::size_t bytes_max = 1U << 20U;
+};
+
+/// The log of one subscription, as its relay sees it.
+///
+/// Threads: Not thread-safe; one thread at a time, the same one that uses the connection.
+class SubscriptionLog {
+ public:
+  /// `sink` encodes the events; only Sink::encode is called.
+  SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink);
+
+  /// Creates the subscription, or checks that it is the one that `spec` describes.
+  /// @throws Error{refused} if it exists with another sink, topics or event source.
+  void declare(const SubscriptionSpec& spec);
+
+  /// Takes the lease if it is free, expired, ours, or its holder has certainly died; raises the
+  /// epoch and returns the state as of that moment.
+  Acquisition acquire(std::string_view owner, std::chrono::milliseconds lease);
+  /// Extends the lease; does nothing but that.
+  Written renew(std::chrono::milliseconds lease);
+  /// Gives the lease back at once, if it is still ours.
+  void release();
+
+  /// Reads, filters and encodes what comes next: first the events that are queued for redrive, else
+  /// the log after `from`. Entries get positions after `prior`. Nothing is written.
+  Batch read_page(const Cursor& from, const Tail& prior, const PageLimits& limits);
+
+  /// The batch that holds `position`, read again by its journal row.
+  /// @throws Error{refused} if there is no such row, its events are gone, or their hash differs.
+  Batch read_journal(Position position);
+
+  /// The intent: binds the batch's positions to its events, parks what was set aside, moves the
+  /// cursor and, if `ack` is given, acknowledges the batch before it. One transaction.
+  Written bind(const Batch& batch, const std::optional<Ack>& ack, std::chrono::milliseconds lease);
+
+  /// Acknowledges the pending batch alone.
+  Written acknowledge(const Ack& ack, std::chrono::milliseconds lease);
+
+  /// The sink refused batch.entries[done] for good, and has all before it: acknowledges those, parks
+  /// the refused one, unbinds the rest, which will be read again. `cursor` becomes where to read on.
+  Written settle(const Batch& batch, std::size_t done, std::string_view reason, Cursor& cursor,
+                 std::chrono::milliseconds lease);
+
+ private:
+  bool matches(std::string_view topic) const;
+  Batch read_redrive(const Cursor& from, const Tail& prior, const PageLimits& limits);
+  Batch read_log(const Cursor& from, const Tail& prior, const PageLimits& limits);
+
+  sql::Connection& connection_;
+  std::string name_;
+  Sink& sink_;
+  std::vector<std::string> topics_;
+  Epoch epoch_;
+  std::uint64_t version_ = 0;
+};
+
+}  // namespace outseal::store

@@ -1,0 +1,2 @@
+DROP TABLE outseal_effect;
+DROP TABLE outseal_idempotency;

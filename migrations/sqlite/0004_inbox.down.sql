@@ -1,0 +1,2 @@
+DROP TABLE outseal_inbox_position;
+DROP TABLE outseal_inbox;

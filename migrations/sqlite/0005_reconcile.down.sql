@@ -1,0 +1,3 @@
+DROP TABLE outseal_audit;
+DROP TABLE outseal_finding;
+DROP TABLE outseal_run;
