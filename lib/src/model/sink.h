@@ -28,7 +28,8 @@ struct SinkFeatures {
 struct OpenResult {
   enum class Status {
     opened,       ///< Ready; `tail` says where it stands, empty if has_tail is false.
-    retry_later,  ///< Locked, unreachable or not writable now.
+    retry_later,  ///< Locked or unreachable now.
+    unusable,     ///< Waiting will not help: no such folder, no permission, wrong settings.
     refused,      ///< Somebody else's data, or damage that open() must not touch. Halt.
   };
   Status status = Status::opened;

@@ -128,14 +128,28 @@ class Core {
   void take(const Delivered&);
 
   void decide();
+  void decide_standby();
+  void decide_opening();
+  void decide_recovering();
   void decide_leading();
+  void decide_stopping();
+  void arm_timer();
+  void renew_if_due();
+  // core_recovery.cc: what the sink's tail means.
   void compare_tail(const Tail& tail);
-  void resume_at(const Tail& tail);
+  void resume_pending(const Tail& tail);
+  void rebuild_from(BatchPtr batch);
+  void lost_or_rebuild(const Tail& tail);
+  void halt_fork(const Tail& tail, const std::string& expected);
+
   void deliver(BatchPtr batch, std::size_t from);
-  void note_durable();
+  void note_durable(std::string mark);
   void stand_by(Milliseconds wait);
-  void reopen_later(Milliseconds wish, const std::string& why);
-  void finish_stop();
+  void reopen_later(const DeliveryResult& result);
+  void wait_for_sink(Milliseconds wish, const std::string& detail, const std::string& hint);
+  void forget_work();
+  bool has_lease() const;
+  bool is_early() const;
   Milliseconds backoff();
 
   template <typename C>
@@ -156,23 +170,28 @@ class Core {
   std::vector<Command> commands_;
 
   Phase phase_ = Phase::standby;
-  bool stopping_ = false;
+  bool stopping_ = false;  ///< Start nothing new, acknowledge, give the lease back, finish.
+  bool drained_ = false;
   bool database_busy_ = false;
   bool sink_busy_ = false;
   bool sink_open_ = false;
   std::optional<Milliseconds> not_before_;  ///< Nothing new is tried before this time.
   std::uint32_t failures_ = 0;              ///< In a row; drives the backoff.
+  std::optional<Milliseconds> trouble_since_;  ///< No lease or no sink since then.
+  Milliseconds lease_asked_{0};  ///< When the answer to come was asked for: a lease counts from it.
   Milliseconds leased_at_{0};
-  std::optional<Milliseconds> standby_since_;
 
   store::SubscriptionState state_;     ///< As acquired, then as written by us.
-  std::optional<Tail> sink_tail_;      ///< While recovering: what the sink showed.
+  Tail bound_tail_;                    ///< The event at state_.bound.
+  std::optional<Tail> sink_tail_;      ///< What the sink showed when it was opened.
+  std::optional<Position> journal_due_;  ///< While recovering: the batch to read next.
   BatchPtr in_flight_;                 ///< Bound, not known to be durable in the sink.
   BatchPtr rebuilding_;                ///< Acknowledged, being sent again.
   std::optional<store::Ack> ack_;      ///< Durable in the sink, not yet written.
+  std::optional<Settle> settle_due_;   ///< Refused by the sink, not yet written.
   BatchPtr page_;                      ///< Read ahead, not bound.
   BatchPtr binding_;                   ///< The page whose intent is being written.
-  bool log_is_read_ = false;           ///< The last page was empty and nothing changed since.
+  bool log_is_read_ = false;           ///< The last page was empty; wait before the next.
   Milliseconds poll_{0};
 };
 

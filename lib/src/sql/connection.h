@@ -66,6 +66,8 @@ class Connection {
  public:
   virtual ~Connection() = default;
 
+  /// "sqlite"; also the name of its folder under migrations/.
+  virtual std::string_view dialect() const = 0;
   /// The prepared statement of `query`; prepared once per connection object.
   /// @throws Error{schema_missing} if its tables do not exist.
   virtual Statement& statement(Query query) = 0;

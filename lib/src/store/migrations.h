@@ -25,13 +25,14 @@ extern const std::size_t kEmbeddedMigrationCount;
 /// One migration as the binary and the database know it.
 struct MigrationStatus {
   std::uint32_t version = 0;
-  std::string name;                         ///< For example "outbox".
+  std::string name;                           ///< For example "outbox".
   std::optional<std::int64_t> applied_at_ms;  ///< Empty: not applied.
   std::string applied_by;
 };
 
 /// The newest version that this binary knows.
-std::uint32_t newest_version();
+/// @throws Error{invalid_argument} for a dialect without migrations.
+std::uint32_t newest_version(std::string_view dialect = "sqlite");
 
 /// All migrations of this binary with their state in the database, ascending.
 /// @throws Error{schema_mismatch} if an applied one was edited or is newer than this binary.
@@ -40,7 +41,8 @@ std::vector<MigrationStatus> migration_status(sql::Connection& connection);
 /// Called after each migration with its version and name.
 using MigrationProgress = std::function<void(const MigrationStatus&)>;
 
-/// Applies what is missing up to `target`. Idempotent; two at once are safe: one waits.
+/// Applies what is missing up to `target`. Idempotent; two at once are safe: one waits. A SQLite
+/// file that is still empty gets journal_mode=WAL.
 /// @returns how many were applied.
 /// Crash: each migration is one transaction with its row in outseal_schema_migration.
 std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
@@ -54,5 +56,12 @@ std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bo
 /// @throws Error{schema_missing} or Error{schema_mismatch} unless the schema is exactly this
 ///         binary's newest version.
 void require_schema(sql::Connection& connection);
+
+/// All SQL that migrate_up() would run on an empty database, for another tool to apply: after it
+/// the schema is the same, and known to be applied.
+std::string migration_script(std::string_view dialect, std::uint32_t target);
+
+/// SQLite's journal mode, for example "wal"; empty for other databases.
+std::string journal_mode(sql::Connection& connection);
 
 }  // namespace outseal::store

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,7 +45,6 @@ struct JournalRow {
 struct SubscriptionState {
   std::vector<std::string> topics;
   std::string event_source;
-  bool paused = false;
   Cursor cursor;
   Position bound;
   Tail acked;
@@ -78,6 +78,12 @@ struct PageLimits {
   std::size_t events_max = 2'000;
   std::size_t bytes_max = 1U << 20U;
 };
+
+/// The subscription `name` as it was declared; empty if there is none.
+std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
+                                                  std::string_view name);
+/// All subscriptions by name.
+std::vector<SubscriptionSpec> list_subscriptions(sql::Connection& connection);
 
 /// The log of one subscription, as its relay sees it.
 ///
@@ -120,16 +126,39 @@ class SubscriptionLog {
                  std::chrono::milliseconds lease);
 
  private:
+  struct Fence {
+    std::int64_t epoch;
+    std::int64_t version;
+  };
   bool matches(std::string_view topic) const;
+  bool take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
+                std::set<std::string, std::less<>>& blocked);
   Batch read_redrive(const Cursor& from, const Tail& prior, const PageLimits& limits);
   Batch read_log(const Cursor& from, const Tail& prior, const PageLimits& limits);
+  bool any_open_parked();
+  bool is_key_blocked(std::string_view key, Seq before);
+  std::vector<std::int64_t> excluded_seqs(Seq from, Seq to);
+  JournalRow find_journal(Position position);
+  Tail tail_before(Position first);
+  std::string chain_before(Position first);
+  Fence fence();
+  std::int64_t lease_until(std::chrono::milliseconds lease);
+  void compare_and_set(sql::Use& update);
+  void write_parked(const Batch& batch);
+  void write_journal(const Batch& batch, const std::string& chain);
+  void write_ack(const Ack& ack, std::chrono::milliseconds lease);
+  void write_settled(const Batch& batch, std::size_t done, std::string_view reason);
+  template <typename Body>
+  Written write(Body&& body);
 
   sql::Connection& connection_;
   std::string name_;
   Sink& sink_;
   std::vector<std::string> topics_;
   Epoch epoch_;
-  std::uint64_t version_ = 0;
+  std::uint64_t version_ = 0;       ///< As of the last committed write.
+  std::uint64_t next_version_ = 0;  ///< As the transaction under way will leave it.
+  std::string chain_;               ///< Chain hash up to the last bound position.
 };
 
 }  // namespace outseal::store

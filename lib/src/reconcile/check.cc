@@ -1,0 +1,132 @@
+#include "reconcile/check.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "model/limits.h"
+#include "outseal/error.h"
+
+namespace outseal::reconcile {
+
+std::string_view name_of(Severity severity) {
+  switch (severity) {
+    case Severity::warning:
+      return "warning";
+    case Severity::error:
+      return "error";
+    case Severity::critical:
+      return "critical";
+  }
+  return "error";
+}
+
+bool SubscriptionInfo::matches(std::string_view topic) const {
+  return std::any_of(topics.begin(), topics.end(),
+                     [&](const auto& pattern) { return topic_matches(pattern, topic); });
+}
+
+void CheckOptions::validate() const {
+  Faults faults{"reconcile options"};
+  const auto check_grace = [&](std::string_view field, std::chrono::milliseconds grace) {
+    faults.check_range(field, grace.count(), 0, kGraceMax.count());
+  };
+  check_grace("grace_stuck", grace_stuck);
+  check_grace("grace_unpublished", grace_unpublished);
+  check_grace("grace_parked", grace_parked);
+  faults.check_range("findings_max", static_cast<std::int64_t>(findings_max), 1,
+                     static_cast<std::int64_t>(kFindingsMaxMax));
+  faults.raise();
+}
+
+void Report::found(Finding finding) {
+  // The same subject twice is one finding: the first sentence stays.
+  const auto same = [&](const Finding& other) { return other.subject == finding.subject; };
+  if (std::any_of(findings_.begin(), findings_.end(), same)) return;
+  if (findings_.size() < findings_max_)
+    findings_.push_back(std::move(finding));
+  else
+    ++beyond_;
+}
+
+void Report::looked_at(std::string_view what, std::uint64_t count) {
+  for (Count& known : counts_)
+    if (known.what == what) {
+      known.count += count;
+      return;
+    }
+  counts_.push_back({what, count});
+}
+
+std::vector<std::unique_ptr<Check>> all_checks() {
+  std::vector<std::unique_ptr<Check>> checks;
+  checks.push_back(make_stuck_operations_check());
+  checks.push_back(make_duplicate_outcomes_check());
+  checks.push_back(make_unpublished_events_check());
+  checks.push_back(make_parked_events_check());
+  checks.push_back(make_journal_sink_check());
+  checks.push_back(make_audit_chain_check());
+  return checks;
+}
+
+std::vector<std::unique_ptr<Check>> select_checks(const std::vector<std::string>& names) {
+  auto checks = all_checks();
+  std::string known;
+  for (const auto& check : checks)
+    known += (known.empty() ? "" : ", ") + std::string{check->name()};
+  for (const std::string& name : names) {
+    const auto is_named = [&](const auto& check) { return check->name() == name; };
+    if (std::none_of(checks.begin(), checks.end(), is_named))
+      throw Error{ErrorCode::invalid_argument,
+                  "run",
+                  "there is no check named '" + name + "'",
+                  {.hint = "use some of: " + known}};
+  }
+  if (names.empty()) return checks;
+  std::erase_if(checks, [&](const auto& check) {
+    return std::find(names.begin(), names.end(), check->name()) == names.end();
+  });
+  return checks;
+}
+
+std::string hint_for(std::string_view check, std::string_view subject) {
+  for (const auto& known : all_checks())
+    if (known->name() == check) return std::string{known->hint(subject)};
+  return {};
+}
+
+std::vector<SubscriptionInfo> load_subscriptions(sql::Connection& connection,
+                                                 const std::vector<std::string>& names) {
+  std::vector<SubscriptionInfo> all;
+  {
+    const sql::Use use{connection.statement(sql::Query::list_checked_subscriptions)};
+    while (use->step())
+      all.push_back({.name = std::string{use->text(0)},
+                     .topics = {},
+                     .sink = std::string{use->text(1)},
+                     .event_source = std::string{use->text(2)},
+                     .paused = use->text(3) == "paused",
+                     .acked_seq = Seq{use->integer(4)}});
+  }
+  for (const std::string& name : names)
+    if (std::none_of(all.begin(), all.end(), [&](const auto& one) { return one.name == name; }))
+      throw Error{ErrorCode::invalid_argument,
+                  "run",
+                  "there is no subscription named '" + name + "'",
+                  {.hint = "see them with: outseal-relay status"}};
+  if (!names.empty())
+    std::erase_if(all, [&](const auto& one) {
+      return std::find(names.begin(), names.end(), one.name) == names.end();
+    });
+  for (SubscriptionInfo& one : all) {
+    const sql::Use use{connection.statement(sql::Query::list_topics)};
+    use->bind_text(0, one.name);
+    while (use->step()) one.topics.emplace_back(use->text(0));
+  }
+  return all;
+}
+
+std::string_view scope_of(std::string_view subject) {
+  return subject.substr(0, subject.find_first_of("@ "));
+}
+
+}  // namespace outseal::reconcile

@@ -1,0 +1,162 @@
+// A check: one question that the reconciler asks of the database and, for some, of the sinks.
+//
+// A check only reads. It walks in pages, so that no read transaction lasts long enough to hold back
+// the write-ahead log, and it may run beside relays and services at work.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "model/sink.h"
+#include "outseal/ids.h"
+#include "sql/connection.h"
+
+namespace outseal::reconcile {
+
+enum class Severity { warning, error, critical };
+std::string_view name_of(Severity severity);
+
+/// Something that is not as it should be.
+struct Finding {
+  /// What it is about: "SUBSCRIPTION@WHERE KIND" or a name of the check's own. Stable over runs: it
+  /// is by the subject that a finding is recognised when it is seen again.
+  std::string subject;
+  Severity severity = Severity::error;
+  std::string detail;  ///< One sentence. No payloads, no raw idempotency keys.
+};
+
+/// A subscription as the checks need it.
+struct SubscriptionInfo {
+  std::string name;
+  std::vector<std::string> topics;
+  std::string sink;  ///< Url::redacted(), as the relay stored it.
+  std::string event_source;
+  bool paused = false;
+  Seq acked_seq;
+
+  bool matches(std::string_view topic) const;
+};
+
+/// When a check speaks, and how much it says.
+struct CheckOptions {
+  static constexpr std::chrono::milliseconds kGraceStuckDefault = std::chrono::minutes{5};
+  static constexpr std::chrono::milliseconds kGraceUnpublishedDefault = std::chrono::minutes{5};
+  static constexpr std::chrono::milliseconds kGraceParkedDefault = std::chrono::hours{1};
+  static constexpr std::chrono::milliseconds kGraceMax = std::chrono::hours{24 * 366};
+  static constexpr std::size_t kFindingsMaxDefault = 100;
+  static constexpr std::size_t kFindingsMaxMax = 10'000;
+
+  /// How long an operation may be open before it counts as stuck; range 0 to 366 days.
+  std::chrono::milliseconds grace_stuck = kGraceStuckDefault;
+  /// How long a committed event may wait for its acknowledgement; same range.
+  std::chrono::milliseconds grace_unpublished = kGraceUnpublishedDefault;
+  /// How long an event may be parked before the warning becomes an error; same range.
+  std::chrono::milliseconds grace_parked = kGraceParkedDefault;
+  /// Findings that a check keeps by name; more are counted. Range 1 to 10,000. All of them are
+  /// written in one transaction, which holds the write lock that long.
+  std::size_t findings_max = kFindingsMaxDefault;
+  /// Only these subscriptions; empty: all.
+  std::vector<std::string> subscriptions = {};
+
+  /// @throws Error{invalid_config} naming every field that is out of range.
+  void validate() const;
+};
+
+/// Makes the sink of a subscription for reading; open() and deliver() are never called.
+using SinkMaker = std::function<std::unique_ptr<Sink>(const SubscriptionInfo&)>;
+/// Told now and then how far a check is: done of about total; total 0: unknown.
+using Progress =
+    std::function<void(std::string_view check, std::uint64_t done, std::uint64_t total)>;
+
+/// What every check works with.
+struct CheckContext {
+  sql::Connection& connection;
+  const CheckOptions& options;
+  std::vector<SubscriptionInfo> subscriptions;  ///< Those asked for.
+  std::int64_t now_ms;                          ///< The database's clock when the run began.
+  const SinkMaker& make_sink;
+  const Progress& progress;
+};
+
+/// What a check says at its end.
+class Report {
+ public:
+  struct Count {
+    std::string_view what;  ///< "batches", "events", "operations", ...
+    std::uint64_t count;
+  };
+  /// A subscription that could not be looked at.
+  struct Skip {
+    std::string subscription;
+    std::string why;
+    std::exception_ptr failure = {};  ///< Empty: it is in the nature of the sink.
+  };
+
+  explicit Report(std::size_t findings_max) : findings_max_{findings_max} {}
+
+  void found(Finding finding);
+  void looked_at(std::string_view what, std::uint64_t count);
+  void skip(Skip skip) { skips_.push_back(std::move(skip)); }
+
+  const std::vector<Finding>& findings() const { return findings_; }
+  /// How many more there were beyond the limit.
+  std::uint64_t beyond() const { return beyond_; }
+  const std::vector<Count>& counts() const { return counts_; }
+  const std::vector<Skip>& skips() const { return skips_; }
+  std::int64_t elapsed_ms = 0;
+
+ private:
+  std::size_t findings_max_;
+  std::vector<Finding> findings_;
+  std::uint64_t beyond_ = 0;
+  std::vector<Count> counts_;
+  std::vector<Skip> skips_;
+};
+
+/// One check.
+///
+/// Threads: Not thread-safe; one thread at a time.
+class Check {
+ public:
+  virtual ~Check() = default;
+  /// Stable snake_case name, for --check and outseal_finding.check_name.
+  virtual std::string_view name() const = 0;
+  /// One line for --help: what it looks at.
+  virtual std::string_view summary() const = 0;
+  /// What to do about a finding with this subject.
+  virtual std::string_view hint(std::string_view subject) const = 0;
+  virtual void run(CheckContext& context, Report& report) = 0;
+};
+
+/// All checks, in the order in which they run.
+std::vector<std::unique_ptr<Check>> all_checks();
+/// @throws Error{invalid_argument} naming the known ones. Empty `names`: all.
+std::vector<std::unique_ptr<Check>> select_checks(const std::vector<std::string>& names);
+/// The hint of a stored finding; empty if its check is unknown to this version.
+std::string hint_for(std::string_view check, std::string_view subject);
+
+/// The subscriptions named, or all.
+/// @throws Error{invalid_argument} if one does not exist.
+std::vector<SubscriptionInfo> load_subscriptions(sql::Connection& connection,
+                                                 const std::vector<std::string>& names);
+
+/// The subscription that a finding's subject is about: what stands before '@' or a blank.
+std::string_view scope_of(std::string_view subject);
+
+// The checks; see check.cc for their order.
+std::unique_ptr<Check> make_stuck_operations_check();
+std::unique_ptr<Check> make_unpublished_events_check();
+std::unique_ptr<Check> make_journal_sink_check();
+std::unique_ptr<Check> make_duplicate_outcomes_check();
+std::unique_ptr<Check> make_parked_events_check();
+std::unique_ptr<Check> make_audit_chain_check();
+
+}  // namespace outseal::reconcile

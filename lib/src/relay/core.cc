@@ -1,0 +1,375 @@
+// The relay's loop: acquire, open, recover, then read - bind - deliver - acknowledge, with the next
+// page read while a batch is in flight. Why this is safe: lib/README.md, "The protocol".
+#include "relay/core.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace outseal::relay {
+namespace {
+
+constexpr Milliseconds kStandbyPollMin{50};
+constexpr Milliseconds kStandbyPollMax{1'000};
+
+}  // namespace
+
+Core::Core(const CoreOptions& options)
+    : options_{options},
+      jitter_{static_cast<std::minstd_rand::result_type>(options.jitter_seed)},
+      poll_{options.poll_min} {}
+
+std::vector<Command> Core::on(const Input& input, Milliseconds now) {
+  now_ = now;
+  commands_.clear();
+  if (phase_ != Phase::finished) std::visit([this](const auto& what) { take(what); }, input);
+  if (phase_ != Phase::finished) decide();
+  return std::move(commands_);
+}
+
+// --- What to do next -----------------------------------------------------------------------------
+
+void Core::decide() {
+  switch (phase_) {
+    case Phase::standby:
+      decide_standby();
+      break;
+    case Phase::opening:
+      decide_opening();
+      break;
+    case Phase::recovering:
+      decide_recovering();
+      break;
+    case Phase::leading:
+      decide_leading();
+      break;
+    case Phase::acquiring:
+    case Phase::finished:
+      break;
+  }
+  if (phase_ != Phase::finished) arm_timer();
+}
+
+void Core::decide_standby() {
+  if (database_busy_ || sink_busy_) return;
+  if (std::exchange(sink_open_, false)) send(CloseSink{});
+  if (stopping_) {
+    phase_ = Phase::finished;
+    send(Finish{drained_});
+  } else if (!is_early()) {
+    phase_ = Phase::acquiring;
+    lease_asked_ = now_;
+    ask_database(AcquireLease{});
+  }
+}
+
+void Core::decide_opening() {
+  renew_if_due();
+  if (stopping_) return decide_stopping();
+  if (sink_busy_ || is_early()) return;
+  sink_busy_ = true;
+  send(OpenSink{});
+}
+
+void Core::decide_recovering() {
+  if (stopping_ && !rebuilding_) return decide_stopping();
+  renew_if_due();
+  if (!database_busy_ && journal_due_)
+    ask_database(ReadJournal{*std::exchange(journal_due_, std::nullopt)});
+}
+
+void Core::decide_leading() {
+  renew_if_due();
+  if (stopping_) return decide_stopping();
+  if (database_busy_) return;
+  if (settle_due_) {
+    ask_database(*settle_due_);
+  } else if (page_ && !in_flight_) {
+    binding_ = std::exchange(page_, nullptr);
+    lease_asked_ = now_;
+    ask_database(Bind{binding_, ack_});
+  } else if (!page_ && !log_is_read_) {
+    ask_database(ReadPage{state_.cursor, bound_tail_});
+  } else if (log_is_read_ && !in_flight_) {
+    if (ack_) {
+      lease_asked_ = now_;
+      ask_database(Acknowledge{*ack_});
+    } else if (options_.drain) {
+      stopping_ = drained_ = true;
+      decide_stopping();
+    }
+  }
+}
+
+void Core::decide_stopping() {
+  if (database_busy_ || sink_busy_) return;
+  if (settle_due_)
+    ask_database(*settle_due_);
+  else if (ack_)
+    ask_database(Acknowledge{*ack_});
+  else
+    ask_database(ReleaseLease{});
+}
+
+/// Asks to be woken for whatever comes first. An answer that is under way wakes the core as well.
+void Core::arm_timer() {
+  std::optional<Milliseconds> due = not_before_;
+  const auto sooner = [&due](Milliseconds time) { due = due ? std::min(*due, time) : time; };
+  if (has_lease()) sooner(leased_at_ + options_.lease / 3);
+  if (phase_ == Phase::leading && log_is_read_ && !in_flight_ && !database_busy_)
+    sooner(now_ + poll_);
+  if (due) send(Wait{std::max(*due - now_, Milliseconds{1})});
+}
+
+void Core::renew_if_due() {
+  if (database_busy_ || now_ - leased_at_ < options_.lease / 3) return;
+  lease_asked_ = now_;
+  ask_database(RenewLease{});
+}
+
+bool Core::has_lease() const {
+  return phase_ == Phase::opening || phase_ == Phase::recovering || phase_ == Phase::leading;
+}
+
+bool Core::is_early() const { return not_before_ && now_ < *not_before_; }
+
+// --- Lease ---------------------------------------------------------------------------------------
+
+void Core::take(const Started&) {}
+
+void Core::take(const TimerFired&) {
+  if (not_before_ && now_ >= *not_before_) not_before_.reset();
+  log_is_read_ = false;
+}
+
+void Core::take(const StopRequested&) { stopping_ = true; }
+
+void Core::take(const LeaseGranted& granted) {
+  database_busy_ = false;
+  forget_work();
+  state_ = granted.state;
+  bound_tail_ = state_.acked;
+  leased_at_ = lease_asked_;
+  trouble_since_.reset();
+  phase_ = Phase::opening;
+  report("leading", "epoch=" + std::to_string(state_.epoch.value()) +
+                        " position=" + std::to_string(state_.acked.position.value()));
+}
+
+void Core::take(const LeaseDenied& denied) {
+  database_busy_ = false;
+  phase_ = Phase::standby;
+  if (!trouble_since_) {
+    trouble_since_ = now_;
+    report("standby", "another relay leads: " + denied.holder);
+  } else if (options_.drain && now_ - *trouble_since_ > options_.standby_max) {
+    halt(ErrorCode::lease_lost, "another relay leads this subscription: " + denied.holder,
+         "stop it first, or let it drain the outbox itself");
+    return;
+  }
+  not_before_ = now_ + std::clamp(denied.remaining, kStandbyPollMin, kStandbyPollMax);
+}
+
+void Core::take(const LeaseRenewed&) {
+  database_busy_ = false;
+  leased_at_ = lease_asked_;
+}
+
+void Core::take(const LeaseReleased&) {
+  database_busy_ = false;
+  stand_by(Milliseconds{0});
+}
+
+void Core::take(const Fenced&) {
+  database_busy_ = false;
+  report("fenced", "another relay took over");
+  stand_by(kStandbyPollMin);
+}
+
+void Core::take(const DatabaseFailed& failed) {
+  database_busy_ = false;
+  if (!trouble_since_) trouble_since_ = now_;
+  if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
+    return halt(ErrorCode::unreachable, failed.what, "check that the database is there and works");
+  report("database_failed", failed.what);
+  stand_by(backoff());
+}
+
+// --- Log -----------------------------------------------------------------------------------------
+
+void Core::take(const PageRead& read) {
+  database_busy_ = false;
+  const Batch& page = *read.batch;
+  // A page that was read before the sink refused an event starts at the wrong place.
+  if (phase_ != Phase::leading || settle_due_ || page.from != state_.cursor ||
+      page.prior != bound_tail_)
+    return;
+  if (page.entries.empty() && page.to == page.from && page.parked.empty()) {
+    poll_ = std::min<Milliseconds>(poll_ * 2, options_.poll_max);
+    log_is_read_ = true;
+  } else {
+    poll_ = options_.poll_min;
+    page_ = read.batch;
+  }
+}
+
+void Core::take(const Bound&) {
+  database_busy_ = false;
+  leased_at_ = lease_asked_;
+  const BatchPtr batch = std::exchange(binding_, nullptr);
+  if (ack_) state_.acked = std::exchange(ack_, std::nullopt)->tail;
+  state_.cursor = batch->to;
+  for (const ParkedEntry& parked : batch->parked)
+    report("parked", "seq=" + std::to_string(parked.seq.value()) + " reason=" + parked.reason);
+  log_is_read_ = false;
+  if (batch->entries.empty()) return;
+  state_.bound = batch->last();
+  bound_tail_ = batch->tail_after(batch->size());
+  in_flight_ = batch;
+  deliver(batch, 0);
+}
+
+void Core::take(const PageStale&) {
+  database_busy_ = false;
+  binding_.reset();
+  log_is_read_ = false;
+}
+
+void Core::take(const Acknowledged&) {
+  database_busy_ = false;
+  state_.acked = std::exchange(ack_, std::nullopt)->tail;
+}
+
+void Core::take(const Settled& settled) {
+  database_busy_ = false;
+  const Settle settle = *std::exchange(settle_due_, std::nullopt);
+  report("parked", "id=" + settle.batch->entries[settle.done].id.to_string() +
+                       " reason=" + settle.reason);
+  state_.acked = bound_tail_ = settle.batch->tail_after(settle.done);
+  state_.bound = state_.acked.position;
+  state_.cursor = settled.cursor;
+  log_is_read_ = false;
+}
+
+// --- Sink ----------------------------------------------------------------------------------------
+
+void Core::take(const SinkOpened& opened) {
+  sink_busy_ = false;
+  const OpenResult& result = opened.result;
+  sink_open_ = result.status == OpenResult::Status::opened;
+  if (phase_ != Phase::opening) return;  // The lease was lost meanwhile.
+  switch (result.status) {
+    case OpenResult::Status::opened:
+      phase_ = Phase::recovering;
+      if (result.tail)
+        compare_tail(*result.tail);
+      else if (state_.bound > state_.acked.position)
+        resume_pending(state_.acked);  // A sink without a tail gets the whole batch again.
+      else
+        phase_ = Phase::leading;
+      break;
+    case OpenResult::Status::retry_later:
+      wait_for_sink(Milliseconds{0}, result.detail, result.hint);
+      break;
+    case OpenResult::Status::unusable:
+      halt(ErrorCode::sink_unreachable, result.detail, result.hint);
+      break;
+    case OpenResult::Status::refused:
+      halt(ErrorCode::refused, result.detail, result.hint);
+      break;
+  }
+}
+
+void Core::take(const Delivered& delivered) {
+  sink_busy_ = false;
+  const DeliveryResult& result = delivered.result;
+  if (result.status == DeliveryResult::Status::failed)
+    return halt(ErrorCode::sink_unreachable, result.detail, result.hint);
+  if (!in_flight_ && !rebuilding_) return;  // The lease was lost meanwhile.
+  switch (result.status) {
+    case DeliveryResult::Status::delivered:
+      failures_ = 0;
+      trouble_since_.reset();
+      if (const BatchPtr rebuilt = std::exchange(rebuilding_, nullptr))
+        compare_tail(rebuilt->tail_after(rebuilt->size()));
+      else
+        note_durable(result.mark);
+      break;
+    case DeliveryResult::Status::rejected:
+      if (rebuilding_)
+        return halt(ErrorCode::refused, "the sink refuses an event that it had: " + result.detail,
+                    "restore the sink's former limits, then rebuild again");
+      settle_due_ = Settle{std::exchange(in_flight_, nullptr), result.done, result.detail};
+      page_.reset();
+      break;
+    case DeliveryResult::Status::retry_later:
+    case DeliveryResult::Status::conflict:
+      reopen_later(result);
+      break;
+    case DeliveryResult::Status::failed:
+      break;
+  }
+}
+
+void Core::deliver(BatchPtr batch, std::size_t from) {
+  sink_busy_ = true;
+  send(Deliver{std::move(batch), from});
+}
+
+void Core::note_durable(std::string mark) {
+  const BatchPtr batch = std::exchange(in_flight_, nullptr);
+  ack_ = store::Ack{batch->tail_after(batch->size()), batch->first, std::move(mark)};
+  log_is_read_ = false;
+}
+
+// --- Trouble -------------------------------------------------------------------------------------
+
+/// Back to the start: whoever leads next, we or another, recovers from database and sink.
+void Core::stand_by(Milliseconds wait) {
+  forget_work();
+  phase_ = Phase::standby;
+  not_before_ = now_ + wait;
+}
+
+void Core::forget_work() {
+  in_flight_ = rebuilding_ = page_ = binding_ = nullptr;
+  ack_.reset();
+  settle_due_.reset();
+  journal_due_.reset();
+  sink_tail_.reset();
+  log_is_read_ = false;
+}
+
+void Core::reopen_later(const DeliveryResult& result) {
+  rebuilding_.reset();
+  wait_for_sink(result.retry_after, result.detail, result.hint);
+}
+
+void Core::wait_for_sink(Milliseconds wish, const std::string& detail, const std::string& hint) {
+  if (std::exchange(sink_open_, false)) send(CloseSink{});
+  if (!trouble_since_) trouble_since_ = now_;
+  if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
+    return halt(ErrorCode::sink_unreachable, detail, hint);
+  report("sink_waiting", detail);
+  phase_ = Phase::opening;
+  not_before_ = now_ + std::max(wish, backoff());
+}
+
+/// Exponential with full jitter. Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
+Milliseconds Core::backoff() {
+  const unsigned shift = std::min(failures_++, 20U);
+  const Milliseconds cap = std::min<Milliseconds>(options_.backoff_min * (1 << shift),
+                                                  options_.backoff_max);
+  std::uniform_int_distribution<Milliseconds::rep> pick(cap.count() / 2, cap.count());
+  return Milliseconds{pick(jitter_)};
+}
+
+void Core::report(std::string event, std::string detail) {
+  send(Report{std::move(event), std::move(detail)});
+}
+
+void Core::halt(ErrorCode code, std::string what, std::string hint) {
+  phase_ = Phase::finished;
+  send(Halt{code, std::move(what), std::move(hint)});
+}
+
+}  // namespace outseal::relay

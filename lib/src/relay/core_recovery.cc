@@ -1,0 +1,98 @@
+// Recovery: what the sink's tail means, compared with what the database knows.
+//
+//   acked A, bound B, tail s            meaning                       what is done
+//   s < A                               the sink lost events          rebuild if allowed, else halt
+//   s = A, id as acknowledged           clean, or nothing of the      send the pending batch, if any
+//                                       pending batch arrived
+//   A < s <= B, id as bound             it arrived up to s            send the rest, or acknowledge
+//   s > B, or another id at s           the database lost history,    FORK: halt
+//                                       or somebody else writes
+#include <utility>
+
+#include "relay/core.h"
+
+namespace outseal::relay {
+
+void Core::compare_tail(const Tail& tail) {
+  sink_tail_ = tail;
+  const Position acked = state_.acked.position;
+  if (tail.position < acked) return lost_or_rebuild(tail);
+  if (tail.position > state_.bound)
+    return halt_fork(tail, "nothing after position " + std::to_string(state_.bound.value()));
+  if (tail.position == acked && tail != state_.acked)
+    return halt_fork(tail, "event " + state_.acked.event_id.to_string());
+  if (state_.bound == acked)
+    phase_ = Phase::leading;
+  else
+    resume_pending(tail);
+}
+
+/// Sends what the sink does not have of the pending batch, which is read again if a restart lost it.
+void Core::resume_pending(const Tail& tail) {
+  if (!in_flight_) {
+    sink_tail_ = tail;
+    journal_due_ = advance(state_.acked.position);
+    return;
+  }
+  const std::size_t stored = tail.position.value() - state_.acked.position.value();
+  const Tail expected = in_flight_->tail_after(stored);
+  if (tail != expected) return halt_fork(tail, "event " + expected.event_id.to_string());
+  bound_tail_ = in_flight_->tail_after(in_flight_->size());
+  phase_ = Phase::leading;
+  if (stored == in_flight_->size())
+    note_durable({});
+  else
+    deliver(in_flight_, stored);
+}
+
+void Core::take(const JournalRead& read) {
+  database_busy_ = false;
+  if (phase_ != Phase::recovering) return;
+  if (read.batch->last() <= state_.acked.position) return rebuild_from(read.batch);
+  in_flight_ = read.batch;
+  resume_pending(*sink_tail_);
+}
+
+void Core::take(const JournalUnreadable& unreadable) {
+  database_busy_ = false;
+  halt(ErrorCode::refused, unreadable.why,
+       "restore the outbox and journal rows from a backup, or start a new subscription");
+}
+
+void Core::lost_or_rebuild(const Tail& tail) {
+  const std::string found = tail.position == Position{} ? "is empty"
+                                                        : "ends at position " +
+                                                              std::to_string(tail.position.value());
+  const std::string lost = "the sink " + found + ", but it acknowledged position " +
+                           std::to_string(state_.acked.position.value());
+  if (!options_.rebuild)
+    return halt(ErrorCode::refused, lost,
+                "bring the lost events back, or run with --rebuild to send them again from the"
+                " outbox");
+  if (!rebuilding_) report("rebuilding", lost);
+  // The batch that holds the tail is read first, to see that it is our event that stands there.
+  journal_due_ = tail.position == Position{} ? Position{1} : tail.position;
+}
+
+void Core::rebuild_from(BatchPtr batch) {
+  const Tail tail = *sink_tail_;
+  const std::size_t stored = tail.position.value() + 1 - batch->first.value();
+  const Tail expected = batch->tail_after(stored);
+  if (tail != expected) return halt_fork(tail, "event " + expected.event_id.to_string());
+  if (stored == batch->size()) {
+    journal_due_ = advance(tail.position);
+    return;
+  }
+  rebuilding_ = batch;
+  deliver(std::move(batch), stored);
+}
+
+void Core::halt_fork(const Tail& tail, const std::string& expected) {
+  halt(ErrorCode::refused,
+       "fork: the sink has event " + tail.event_id.to_string() + " at position " +
+           std::to_string(tail.position.value()) + ", the database expects " + expected,
+       "somebody else writes this sink, or the database was restored to an older state: find out"
+       " which before anything else is published");
+}
+
+}  // namespace outseal::relay

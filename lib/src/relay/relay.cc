@@ -1,0 +1,234 @@
+// The loop: take an input, ask the core, carry out its commands. Read it together with core.h.
+#include "relay/relay.h"
+
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include "base/failpoint.h"
+#include "base/owner.h"
+#include "outseal/error.h"
+#include "relay/sink_worker.h"
+#include "store/migrations.h"
+
+namespace outseal::relay {
+namespace {
+
+using std::chrono::steady_clock;
+
+/// How often retention looks for something to remove, and how soon again while there is more.
+constexpr std::chrono::seconds kRetentionPause{10};
+constexpr std::chrono::milliseconds kRetentionStepPause{20};
+
+Milliseconds since_start(steady_clock::time_point time) {
+  return std::chrono::duration_cast<Milliseconds>(time.time_since_epoch());
+}
+
+/// True for trouble that may pass: the relay then waits and starts again from the database's state.
+bool may_pass(ErrorCode code) {
+  return code == ErrorCode::conflict || code == ErrorCode::unreachable ||
+         code == ErrorCode::commit_in_doubt || code == ErrorCode::storage;
+}
+
+class Driver {
+ public:
+  Driver(const RelayOptions& options, std::shared_ptr<Sink> sink, std::stop_token stop,
+         const RelayObserver& observer, const RelayProgress& progress)
+      : options_{options},
+        observer_{observer},
+        progress_{progress},
+        sink_{std::move(sink)},
+        worker_{sink_, mailbox_},
+        core_{options.core},
+        on_stop_{std::move(stop), [mailbox = mailbox_] { mailbox->put(StopRequested{}); }} {}
+
+  RelayResult run() {
+    connect();
+    log_->declare(options_.subscription);
+    answers_.emplace_back(Started{});
+    while (!finished_) {
+      const Input input = next_input();
+      for (const Command& command : core_.on(input, since_start(steady_clock::now())))
+        std::visit([this](const auto& what) { carry_out(what); }, command);
+    }
+    return result_;
+  }
+
+ private:
+  // The answers of the database come first: they are there already.
+  Input next_input() {
+    if (!answers_.empty()) {
+      Input input = std::move(answers_.front());
+      answers_.pop_front();
+      return input;
+    }
+    retain_if_due();
+    auto deadline = std::min(timer_, retention_due_);
+    if (stop_deadline_) deadline = std::min(deadline, *stop_deadline_);
+    Input input = mailbox_->take(deadline);
+    if (std::holds_alternative<StopRequested>(input) && !stop_deadline_)
+      stop_deadline_ = steady_clock::now() + options_.stop_wait;
+    if (stop_deadline_ && steady_clock::now() >= *stop_deadline_) abandon();
+    return input;
+  }
+
+  void abandon() {
+    worker_.abandon();
+    result_.abandoned = true;
+    finished_ = true;
+    observer_({"abandoned", "the sink did not answer in time; the next start recovers"});
+  }
+
+  void connect() {
+    log_.reset();
+    connection_ = sql::open(options_.database);
+    store::require_schema(*connection_);
+    log_.emplace(*connection_, options_.subscription.name, *sink_);
+  }
+
+  /// Carries out a database command; trouble that may pass becomes an input of its own.
+  template <typename Body>
+  void ask_database(Body&& body) {
+    try {
+      if (!log_) connect();
+      answers_.push_back(body());
+    } catch (const Error& error) {
+      if (!may_pass(error.code())) throw;
+      log_.reset();  // Connects anew next time: nothing is known of this connection.
+      answers_.emplace_back(DatabaseFailed{error.what()});
+    }
+  }
+
+  static Input answer(store::Written written, Input done) {
+    if (written == store::Written::fenced) return Fenced{};
+    if (written == store::Written::stale) return PageStale{};
+    return done;
+  }
+
+  void carry_out(const AcquireLease&) {
+    ask_database([this]() -> Input {
+      auto acquisition = log_->acquire(owner_, options_.core.lease);
+      if (acquisition.granted) return LeaseGranted{std::move(acquisition.state)};
+      return LeaseDenied{std::move(acquisition.holder), acquisition.remaining};
+    });
+  }
+  void carry_out(const RenewLease&) {
+    ask_database([this] { return answer(log_->renew(options_.core.lease), LeaseRenewed{}); });
+  }
+  void carry_out(const ReleaseLease&) {
+    ask_database([this]() -> Input {
+      log_->release();
+      return LeaseReleased{};
+    });
+  }
+  void carry_out(const ReadPage& read) {
+    ask_database([&]() -> Input {
+      return PageRead{
+          std::make_shared<Batch>(log_->read_page(read.from, read.prior, options_.page))};
+    });
+  }
+  void carry_out(const ReadJournal& read) {
+    ask_database([&]() -> Input {
+      try {
+        return JournalRead{std::make_shared<Batch>(log_->read_journal(read.position))};
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::refused) throw;
+        return JournalUnreadable{error.message()};
+      }
+    });
+  }
+  void carry_out(const Bind& bind) {
+    ask_database([&] {
+      const auto written = log_->bind(*bind.batch, bind.ack, options_.core.lease);
+      if (bind.ack && written == store::Written::done) count(*bind.ack);
+      return answer(written, Bound{});
+    });
+  }
+  void carry_out(const Acknowledge& acknowledge) {
+    ask_database([&] {
+      const auto written = log_->acknowledge(acknowledge.ack, options_.core.lease);
+      if (written == store::Written::done) count(acknowledge.ack);
+      return answer(written, Acknowledged{});
+    });
+  }
+  void carry_out(const Settle& settle) {
+    ask_database([&] {
+      Cursor cursor;
+      const auto written =
+          log_->settle(*settle.batch, settle.done, settle.reason, cursor, options_.core.lease);
+      result_.published += written == store::Written::done ? settle.done : 0;
+      return answer(written, Settled{cursor});
+    });
+  }
+
+  void carry_out(const OpenSink& open) { worker_.post(open); }
+  void carry_out(const Deliver& deliver) {
+    failpoint("relay.before_deliver");
+    worker_.post(deliver);
+  }
+  void carry_out(const CloseSink& close) { worker_.post(close); }
+
+  void carry_out(const Wait& wait) { timer_ = steady_clock::now() + wait.duration; }
+  void carry_out(const Report& report) { observer_({report.event, report.detail}); }
+  void carry_out(const Finish& finish) {
+    result_.drained = finish.drained;
+    finished_ = true;
+  }
+  void carry_out(const Halt& halt) {
+    try {
+      if (log_) log_->release();
+    } catch (const Error&) {  // The lease runs out by itself.
+    }
+    throw Error{halt.code, "relay", halt.what, {.hint = halt.hint}};
+  }
+
+  void count(const store::Ack& ack) {
+    result_.published += ack.tail.position.value() + 1 - ack.first.value();
+    progress_(result_.published);
+  }
+
+  void retain_if_due() {
+    if (steady_clock::now() < retention_due_ || !log_) return;
+    retention_due_ = steady_clock::now() + kRetentionPause;
+    try {
+      const auto removed = store::retain_step(*connection_, options_.subscription.name,
+                                              options_.retention);
+      if (removed >= options_.retention.step_rows)
+        retention_due_ = steady_clock::now() + kRetentionStepPause;
+      if (removed > 0) observer_({"retained", "rows_removed=" + std::to_string(removed)});
+    } catch (const Error& error) {
+      if (!may_pass(error.code())) throw;  // Else: another time.
+    }
+  }
+
+  const RelayOptions& options_;
+  const RelayObserver& observer_;
+  const RelayProgress& progress_;
+  const std::string owner_ = this_owner();
+  std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
+  std::shared_ptr<Sink> sink_;
+  SinkWorker worker_;
+  Core core_;
+  std::stop_callback<std::function<void()>> on_stop_;
+
+  std::unique_ptr<sql::Connection> connection_;
+  std::optional<store::SubscriptionLog> log_;
+  std::deque<Input> answers_;
+  steady_clock::time_point timer_ = steady_clock::now();
+  steady_clock::time_point retention_due_ = steady_clock::now() + kRetentionPause;
+  std::optional<steady_clock::time_point> stop_deadline_;
+  RelayResult result_;
+  bool finished_ = false;
+};
+
+}  // namespace
+
+RelayResult run(const RelayOptions& options, std::unique_ptr<Sink> sink, std::stop_token stop,
+                const RelayObserver& observer, const RelayProgress& progress) {
+  Driver driver{options, std::shared_ptr<Sink>{std::move(sink)}, std::move(stop), observer,
+                progress};
+  return driver.run();
+}
+
+}  // namespace outseal::relay

@@ -1,0 +1,61 @@
+// The relay's driver: gives the core its inputs and carries out its commands. The database is used by
+// the calling thread, the sink by one other thread, so that the next page is read while a batch is
+// on its way.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "base/url.h"
+#include "model/sink.h"
+#include "relay/core.h"
+#include "store/retention.h"
+#include "store/subscription.h"
+
+namespace outseal::relay {
+
+/// What a relay needs to know. Ranges are checked where the options are read (tools/options.cc).
+struct RelayOptions {
+  Url database;
+  store::SubscriptionSpec subscription;
+  CoreOptions core;
+  store::PageLimits page;
+  store::RetentionOptions retention;
+  /// After a stop was asked for, how long a delivery under way may take before it is abandoned.
+  std::chrono::milliseconds stop_wait{8'000};
+};
+
+/// Something that an operator may want to see; `event` is a stable name.
+struct RelayEvent {
+  std::string event;   ///< leading, standby, fenced, parked, rebuilding, sink_waiting, ...
+  std::string detail;  ///< key=value pairs or a sentence; no payloads, no credentials.
+};
+
+/// How a run ended.
+struct RelayResult {
+  bool drained = false;         ///< Everything committed is acknowledged or parked.
+  bool abandoned = false;       ///< A delivery was still under way: end the process now.
+  std::uint64_t published = 0;  ///< Events acknowledged by the sink in this run.
+};
+
+/// Called from the thread that runs the relay.
+using RelayObserver = std::function<void(const RelayEvent&)>;
+/// Called now and then with the number of events published so far.
+using RelayProgress = std::function<void(std::uint64_t)>;
+
+/// Runs one relay of one subscription until `stop` is asked for, or until it has drained.
+///
+/// @throws Error{unreachable}, Error{schema_missing}, Error{schema_mismatch} if the database cannot
+///         be used at the start; later trouble is waited out.
+/// @throws Error{sink_unreachable} if the sink can never be used, or not within a drain's patience.
+/// @throws Error{refused} on a fork, lost data or a foreign sink; see lib/README.md.
+/// @throws Error{lease_lost} if another relay leads and this one was to drain.
+/// Threads: blocks; stop may be requested from any thread.
+/// Crash: any number of relays may die or run at once; see lib/README.md, "The protocol".
+RelayResult run(const RelayOptions& options, std::unique_ptr<Sink> sink, std::stop_token stop,
+                const RelayObserver& observer, const RelayProgress& progress);
+
+}  // namespace outseal::relay

@@ -1,0 +1,122 @@
+// Every statement that outseal runs, by name. The texts live in <dialect>/query.cc and nowhere else.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace outseal::sql {
+
+/// The parameters of each query, in order, and its columns are written beside its text.
+enum class Query : std::size_t {
+  // The service: outbox and idempotency.
+  append_event,
+  find_operation,
+  insert_operation,
+  delete_expired_operation,
+  purge_operations,
+  savepoint,
+  rollback_to_savepoint,
+  release_savepoint,
+
+  // The relay: subscriptions, lease and journal.
+  insert_subscription,
+  find_subscription,
+  list_subscriptions,
+  acquire_lease,
+  read_subscription,
+  renew_lease,
+  release_lease,
+  read_log,
+  read_log_range,
+  read_queued,
+  read_redriven,
+  excluded_seqs,
+  any_open_parked,
+  is_key_blocked,
+  find_journal,
+  previous_chain,
+  insert_journal,
+  acknowledge_journal,
+  advance_subscription,
+  acknowledge_subscription,
+  trim_journal,
+  delete_journal,
+  settle_subscription,
+  park_event,
+  park_again,
+  redrive_event,
+  undo_redrive,
+
+  // Retention.
+  retained_floor,
+  delete_published,
+  delete_journal_before,
+
+  // --- appended by area ---
+
+  // The reconciler: runs, findings, and what its checks read.
+  find_open_run,
+  insert_run,
+  finish_run,
+  find_finding,
+  insert_finding,
+  see_finding,
+  list_findings_unseen,
+  close_finding,
+  count_findings,
+  list_findings,
+  read_finding,
+  decide_finding,
+  list_checked_subscriptions,
+  list_topics,
+  list_open_operations,
+  list_outcomes,
+  list_parked_keys,
+  end_of_page,
+  count_waiting,
+  journal_state,
+  list_journal,
+  journal_start,
+  list_range_ids,
+  list_redriven_ids,
+  list_redriven_keys,
+
+  // The operator: migrations, audit trail, status, parked events.
+  create_migration_table,
+  has_migration_table,
+  list_migrations,
+  insert_migration,
+  delete_migration,
+  is_database_empty,
+  journal_mode,
+  set_write_ahead_log,
+  any_event,
+  any_unpublished,
+  last_audit_hash,
+  insert_audit,
+  read_audit,
+  read_status,
+  list_parked,
+  find_parked,
+  parked_before,
+  queue_one,
+  queue_behind_one,
+  queue_all,
+  discard_one,
+  discard_refused,
+
+  count_,
+};
+
+inline constexpr std::size_t kQueryCount = static_cast<std::size_t>(Query::count_);
+
+namespace sqlite {
+/// The text of `query` in SQLite's dialect.
+std::string_view text(Query query);
+/// The reconciler's part of text(); empty for the other queries.
+std::string_view reconcile_text(Query query);
+/// The operator's part of text(); empty for the other queries.
+std::string_view operate_text(Query query);
+}  // namespace sqlite
+
+}  // namespace outseal::sql

@@ -1,0 +1,20 @@
+// The only file that includes SOCI: takes the driver's handle out of a service's session.
+#include <soci/session.h>
+#include <soci/sqlite3/soci-sqlite3.h>
+
+#include "outseal/error.h"
+#include "sql/sqlite/connection.h"
+
+namespace outseal::sql {
+
+std::unique_ptr<Connection> borrow(soci::session& session) {
+  auto* backend = dynamic_cast<soci::sqlite3_session_backend*>(session.get_backend());
+  if (backend == nullptr || backend->conn_ == nullptr)
+    throw Error{ErrorCode::invalid_config, "borrow",
+                "the SOCI session is closed or not one of the sqlite3 backend",
+                {.hint = "open it with soci::session(soci::sqlite3, \"dbname=PATH\")"}};
+  // SOCI includes sqlite3.h inside a namespace of its own; it is the same C type.
+  return sqlite::wrap(reinterpret_cast<::sqlite3*>(backend->conn_));
+}
+
+}  // namespace outseal::sql

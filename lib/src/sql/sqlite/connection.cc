@@ -1,0 +1,253 @@
+#include "sql/sqlite/connection.h"
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cstdlib>
+#include <thread>
+
+#include "base/text.h"
+#include "outseal/error.h"
+
+namespace outseal::sql::sqlite {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Which of our codes an SQLite result means. Source: sqlite.org, "Result and Error Codes".
+ErrorCode code_of(int result, std::string_view message) {
+  switch (result & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return ErrorCode::conflict;
+    case SQLITE_CONSTRAINT:
+      return ErrorCode::constraint;
+    case SQLITE_CANTOPEN:
+    case SQLITE_NOTADB:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return ErrorCode::unreachable;
+    case SQLITE_ERROR:
+      if (message.find("no such table") != std::string_view::npos) return ErrorCode::schema_missing;
+      if (message.find("no such column") != std::string_view::npos ||
+          message.find("has no column") != std::string_view::npos)
+        return ErrorCode::schema_mismatch;
+      return ErrorCode::internal;
+    case SQLITE_RANGE:
+    case SQLITE_MISUSE:
+    case SQLITE_MISMATCH:
+      return ErrorCode::internal;
+    default:  // IOERR, FULL, CORRUPT, READONLY, NOMEM, ...
+      return ErrorCode::storage;
+  }
+}
+
+std::string hint_of(ErrorCode code, int result) {
+  if (code == ErrorCode::schema_missing) return "run: outseal-migrate up --db sqlite:PATH";
+  if (code == ErrorCode::schema_mismatch) return "run: outseal-migrate status --db sqlite:PATH";
+  if (code == ErrorCode::conflict) return "roll back and run the whole transaction again";
+  if ((result & 0xff) == SQLITE_NOTADB) return "check the path: the file is no SQLite database";
+  if ((result & 0xff) == SQLITE_READONLY) return "check the file's and its folder's permissions";
+  if ((result & 0xff) == SQLITE_FULL) return "free space on the file system";
+  return {};
+}
+
+[[noreturn]] void fail(sqlite3* handle, int result, std::string_view operation) {
+  const int extended = handle != nullptr ? sqlite3_extended_errcode(handle) : result;
+  const std::string message = handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(result);
+  const ErrorCode code = code_of(result, message);
+  throw Error{code, operation, message,
+              {.hint = hint_of(code, result), .detail_code = std::to_string(extended)}};
+}
+
+class SqliteStatement final : public Statement {
+ public:
+  SqliteStatement(sqlite3* handle, std::string_view sql, unsigned flags) : handle_{handle} {
+    const int result = sqlite3_prepare_v3(handle, sql.data(), static_cast<int>(sql.size()), flags,
+                                          &statement_, nullptr);
+    if (result != SQLITE_OK) fail(handle, result, "prepare");
+  }
+  ~SqliteStatement() override { sqlite3_finalize(statement_); }
+  SqliteStatement(const SqliteStatement&) = delete;
+  SqliteStatement& operator=(const SqliteStatement&) = delete;
+
+  void bind(int index, std::int64_t value) override {
+    check(sqlite3_bind_int64(statement_, index + 1, value));
+  }
+  void bind_text(int index, std::string_view text) override {
+    check(sqlite3_bind_text64(statement_, index + 1, non_null(text), text.size(), SQLITE_STATIC,
+                              SQLITE_UTF8));
+  }
+  void bind_blob(int index, std::string_view bytes) override {
+    check(sqlite3_bind_blob64(statement_, index + 1, non_null(bytes), bytes.size(), SQLITE_STATIC));
+  }
+  void bind_null(int index) override { check(sqlite3_bind_null(statement_, index + 1)); }
+
+  bool step() override {
+    const int result = sqlite3_step(statement_);
+    if (result == SQLITE_ROW) return true;
+    if (result == SQLITE_DONE) return false;
+    fail(handle_, result, "step");
+  }
+  void reset() noexcept override {
+    sqlite3_reset(statement_);
+    sqlite3_clear_bindings(statement_);
+  }
+
+  std::int64_t integer(int column) const override {
+    return sqlite3_column_int64(statement_, column);
+  }
+  std::string_view text(int column) const override {
+    const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    if (bytes == nullptr) return {};
+    return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
+  }
+  std::string_view blob(int column) const override {
+    const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, column));
+    if (bytes == nullptr) return {};
+    return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
+  }
+  bool is_null(int column) const override {
+    return sqlite3_column_type(statement_, column) == SQLITE_NULL;
+  }
+
+ private:
+  // A null pointer would bind NULL; an empty value is not the same.
+  static const char* non_null(std::string_view bytes) {
+    return bytes.data() != nullptr ? bytes.data() : "";
+  }
+  void check(int result) const {
+    if (result != SQLITE_OK) fail(handle_, result, "bind");
+  }
+
+  sqlite3* handle_;
+  sqlite3_stmt* statement_ = nullptr;
+};
+
+class SqliteConnection final : public Connection {
+ public:
+  SqliteConnection(sqlite3* handle, bool owned) : handle_{handle}, owned_{owned} {}
+  ~SqliteConnection() override {
+    for (auto& statement : statements_) statement.reset();
+    if (owned_) sqlite3_close_v2(handle_);
+  }
+  SqliteConnection(const SqliteConnection&) = delete;
+  SqliteConnection& operator=(const SqliteConnection&) = delete;
+
+  std::string_view dialect() const override { return "sqlite"; }
+
+  Statement& statement(Query query) override {
+    auto& slot = statements_[static_cast<std::size_t>(query)];
+    if (slot == nullptr) {
+      const unsigned flags = owned_ ? SQLITE_PREPARE_PERSISTENT : 0U;
+      slot = std::make_unique<SqliteStatement>(handle_, text(query), flags);
+    }
+    return *slot;
+  }
+
+  void execute(std::string_view sql) override {
+    const std::string terminated{sql};
+    const int result = sqlite3_exec(handle_, terminated.c_str(), nullptr, nullptr, nullptr);
+    if (result != SQLITE_OK) fail(handle_, result, "execute");
+  }
+
+  std::unique_ptr<Statement> prepare(std::string_view sql) override {
+    return std::make_unique<SqliteStatement>(handle_, sql, 0U);
+  }
+
+  std::int64_t changes() const override { return sqlite3_changes64(handle_); }
+
+  void begin(milliseconds wait) override {
+    if (!retry_while_busy("BEGIN IMMEDIATE", wait))
+      throw Error{ErrorCode::conflict, "begin",
+                  "the database stayed busy for " + std::to_string(wait.count()) + " ms",
+                  {.hint = "another writer holds it: keep transactions short, or wait longer",
+                   .detail_code = std::to_string(SQLITE_BUSY)}};
+  }
+
+  void commit(milliseconds wait) override {
+    try {
+      // Busy at COMMIT: without a write-ahead log, readers keep the file locked.
+      if (!retry_while_busy("COMMIT", wait))
+        throw Error{ErrorCode::conflict, "commit", "readers kept the database locked",
+                    {.hint = "use journal_mode=WAL, or end long reads",
+                     .detail_code = std::to_string(SQLITE_BUSY)}};
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::conflict || in_transaction()) throw;
+      // SQLite left the transaction by itself: by its documentation it was rolled back, but after an
+      // I/O error nobody has seen the file.
+      throw Error{ErrorCode::commit_in_doubt, "commit", error.message(),
+                  {.hint = "look for the rows, or execute again with the same idempotency key",
+                   .detail_code = error.detail_code()}};
+    }
+  }
+
+  void rollback() noexcept override {
+    sqlite3_exec(handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+
+  bool in_transaction() const override { return sqlite3_get_autocommit(handle_) == 0; }
+
+  std::int64_t now_ms() override { return wall_clock_ms(); }  // SQLite's clock is the host's.
+
+ private:
+  // SQLite's own busy handler sleeps up to 100 ms at a time, which starves a waiter among many short
+  // transactions. Short random pauses share the lock more evenly.
+  bool retry_while_busy(const char* sql, milliseconds wait) {
+    const auto deadline = std::chrono::steady_clock::now() + wait;
+    for (unsigned pause_us = 50;; pause_us = std::min(pause_us * 2, 4'000U)) {
+      const int result = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
+      if (result == SQLITE_OK) return true;
+      if ((result & 0xff) != SQLITE_BUSY) fail(handle_, result, sql);
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      jitter_ = jitter_ * 1'664'525U + 1'013'904'223U;
+      std::this_thread::sleep_for(std::chrono::microseconds{pause_us / 2 + jitter_ % pause_us});
+    }
+  }
+
+  sqlite3* handle_;
+  bool owned_;
+  unsigned jitter_ = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(this) >> 4U);
+  std::array<std::unique_ptr<SqliteStatement>, kQueryCount> statements_;
+};
+
+void require_database_file(const std::string& path, OpenMode mode) {
+  struct stat info {};
+  if (path.empty())
+    throw Error{ErrorCode::invalid_argument, "open", "the database URL has no path",
+                {.hint = "write sqlite:PATH, for example sqlite:/var/lib/shop/shop.db"}};
+  if (::stat(path.c_str(), &info) != 0) {
+    if (mode == OpenMode::create && errno == ENOENT) return;
+    throw Error{ErrorCode::unreachable, "open", "database file " + path + " cannot be opened",
+                {.hint = "check the path, or create it with: outseal-migrate up --db sqlite:" + path}};
+  }
+  if (!S_ISREG(info.st_mode))
+    throw Error{ErrorCode::unreachable, "open", path + " is not a file",
+                {.hint = "give the path of an SQLite database file"}};
+}
+
+}  // namespace
+
+std::unique_ptr<Connection> wrap(sqlite3* handle) {
+  return std::make_unique<SqliteConnection>(handle, false);
+}
+
+std::unique_ptr<Connection> open(const std::string& path, OpenMode mode) {
+  require_database_file(path, mode);
+  sqlite3* handle = nullptr;
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                    (mode == OpenMode::create ? SQLITE_OPEN_CREATE : 0);
+  const int result = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
+  auto connection = std::make_unique<SqliteConnection>(handle, true);
+  if (result != SQLITE_OK) fail(handle, result, "open");
+  sqlite3_busy_timeout(handle, 5'000);  // For reads of a file that another process recovers.
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  connection->execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
+                      " PRAGMA wal_autocheckpoint = 0;");
+  // The first real read of the file: tells a database from anything else.
+  connection->prepare("SELECT count(*) FROM sqlite_schema")->step();
+  return connection;
+}
+
+}  // namespace outseal::sql::sqlite

@@ -1,0 +1,31 @@
+// The audit trail: decisions and operator acts, append-only, each row chained to the one before it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "sql/connection.h"
+
+namespace outseal::store {
+
+/// Who did what to what.
+struct AuditEntry {
+  std::string_view actor;
+  std::string_view act;      ///< For example "parked.discard".
+  std::string_view subject;  ///< For example a subscription and an event id.
+  std::string_view detail;   ///< A JSON object; no payloads.
+};
+
+/// "user@host" of this process, for acts without a named actor.
+std::string current_actor();
+
+/// Appends `entry` inside the caller's write transaction, so that act and record commit together.
+/// @throws Error{internal} outside of a transaction.
+void append_audit(sql::Connection& connection, const AuditEntry& entry);
+
+/// Recomputes the whole chain.
+/// @returns where and how it is broken first; nothing if it is whole.
+std::optional<std::string> verify_audit(sql::Connection& connection);
+
+}  // namespace outseal::store

@@ -1,0 +1,363 @@
+// The writing half: lease, intent, acknowledgement. Every write is one short transaction that begins
+// with a compare-and-set on (epoch, version), so that a relay that lost its lease changes nothing.
+#include "store/subscription.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/failpoint.h"
+#include "base/hash.h"
+#include "base/owner.h"
+#include "model/chain.h"
+#include "model/limits.h"
+#include "outseal/error.h"
+
+namespace outseal::store {
+namespace {
+
+/// How long a write of the relay waits for the services' writers.
+constexpr std::chrono::milliseconds kWriteWait{10'000};
+
+/// Thrown inside a transaction to roll it back and report `written`.
+struct Abandon {
+  Written written;
+};
+
+std::string_view text_of(BatchKind kind) { return kind == BatchKind::log ? "log" : "redrive"; }
+
+std::string topics_as_json(const std::vector<std::string>& topics) {
+  return nlohmann::json(topics).dump();
+}
+
+SubscriptionSpec spec_of(const sql::Use& row, int column, std::string name) {
+  SubscriptionSpec spec;
+  spec.name = std::move(name);
+  spec.topics = nlohmann::json::parse(row->text(column)).get<std::vector<std::string>>();
+  spec.sink = row->text(column + 1);
+  spec.event_source = row->text(column + 2);
+  return spec;
+}
+
+void refuse_change(const std::string& name, std::string_view what, const std::string& is,
+                   const std::string& asked) {
+  if (is == asked) return;
+  throw Error{ErrorCode::refused, "declare",
+              "subscription " + name + " has the " + std::string{what} + " " + is + ", not " + asked,
+              {.hint = "positions are bound to it: use the same " + std::string{what} +
+                       ", or another --subscription"}};
+}
+
+}  // namespace
+
+void SubscriptionSpec::validate() const {
+  Faults faults{"subscription"};
+  const auto is_name_character = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+  };
+  if (name.empty() || name.size() > 100 ||
+      !std::all_of(name.begin(), name.end(), is_name_character))
+    faults.add("name '" + name + "' is not 1 to 100 of A-Z a-z 0-9 . _ -");
+  if (topics.empty()) faults.add("there is no topic pattern");
+  for (const std::string& topic : topics)
+    if (topic.empty() || topic.size() > kTopicBytesMax)
+      faults.add("topic pattern '" + topic + "' is not 1 to 255 bytes");
+  if (sink.empty()) faults.add("there is no sink");
+  faults.raise();
+}
+
+std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
+                                                  std::string_view name) {
+  const sql::Use find{connection.statement(sql::Query::find_subscription)};
+  find->bind_text(0, name);
+  if (!find->step()) return std::nullopt;
+  return spec_of(find, 0, std::string{name});
+}
+
+std::vector<SubscriptionSpec> list_subscriptions(sql::Connection& connection) {
+  std::vector<SubscriptionSpec> specs;
+  const sql::Use list{connection.statement(sql::Query::list_subscriptions)};
+  while (list->step()) specs.push_back(spec_of(list, 1, std::string{list->text(0)}));
+  return specs;
+}
+
+SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink)
+    : connection_{connection}, name_{std::move(name)}, sink_{sink} {}
+
+void SubscriptionLog::declare(const SubscriptionSpec& spec) {
+  spec.validate();
+  SubscriptionSpec asked = spec;
+  if (asked.event_source.empty()) asked.event_source = "/outseal/" + asked.name;
+  const std::string topics = topics_as_json(asked.topics);
+  if (!find_subscription(connection_, asked.name)) {
+    sql::transact(connection_, kWriteWait, [&] {
+      const sql::Use insert{connection_.statement(sql::Query::insert_subscription)};
+      insert->bind_text(0, asked.name);
+      insert->bind_text(1, topics);
+      insert->bind_text(2, asked.sink);
+      insert->bind_text(3, asked.event_source);
+      insert->bind(4, connection_.now_ms());
+      insert->step();
+    });
+  }
+  const SubscriptionSpec is = *find_subscription(connection_, asked.name);
+  refuse_change(asked.name, "sink", is.sink, asked.sink);
+  refuse_change(asked.name, "topics", topics_as_json(is.topics), topics);
+  refuse_change(asked.name, "event source", is.event_source, asked.event_source);
+}
+
+// --- Lease ---------------------------------------------------------------------------------------
+
+Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::milliseconds lease) {
+  return sql::transact(connection_, kWriteWait, [&]() -> Acquisition {
+    const sql::Use read{connection_.statement(sql::Query::read_subscription)};
+    read->bind_text(0, name_);
+    if (!read->step())
+      throw Error{ErrorCode::refused, "acquire", "there is no subscription " + name_,
+                  {.hint = "declare it with: outseal-relay run"}};
+    const std::int64_t now = connection_.now_ms();
+    const std::string holder{read->text(9)};
+    const std::int64_t until = read->integer(10);
+    if (!read->is_null(9) && holder != owner && until > now && !is_certainly_gone(holder))
+      return {.granted = false, .state = {}, .holder = holder,
+              .remaining = std::chrono::milliseconds{until - now}};
+
+    const sql::Use take{connection_.statement(sql::Query::acquire_lease)};
+    take->bind_text(0, name_);
+    take->bind_text(1, owner);
+    take->bind(2, now + lease.count());
+    take->bind(3, now);
+    take->step();
+    failpoint("relay.acquire");
+
+    Acquisition acquisition{.granted = true, .state = {}, .holder = {}};
+    SubscriptionState& state = acquisition.state;
+    state.topics = topics_ = nlohmann::json::parse(read->text(0)).get<std::vector<std::string>>();
+    state.event_source = read->text(1);
+    state.cursor.after_seq = Seq{read->integer(3)};
+    state.bound = Position{static_cast<std::uint64_t>(read->integer(4))};
+    state.acked.position = Position{static_cast<std::uint64_t>(read->integer(5))};
+    state.acked.event_id = EventId::parse(read->text(6)).value_or(EventId{});
+    state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(7)) + 1};
+    version_ = static_cast<std::uint64_t>(read->integer(8)) + 1;
+    chain_ = chain_before(advance(state.bound));
+    return acquisition;
+  });
+}
+
+std::int64_t SubscriptionLog::lease_until(std::chrono::milliseconds lease) {
+  return connection_.now_ms() + lease.count();
+}
+
+Written SubscriptionLog::renew(std::chrono::milliseconds lease) {
+  return sql::transact(connection_, kWriteWait, [&] {
+    const sql::Use update{connection_.statement(sql::Query::renew_lease)};
+    update->bind_text(0, name_);
+    update->bind(1, static_cast<std::int64_t>(epoch_.value()));
+    update->bind(2, lease_until(lease));
+    update->bind(3, connection_.now_ms());
+    update->step();
+    return connection_.changes() == 1 ? Written::done : Written::fenced;
+  });
+}
+
+void SubscriptionLog::release() {
+  sql::transact(connection_, kWriteWait, [&] {
+    const sql::Use update{connection_.statement(sql::Query::release_lease)};
+    update->bind_text(0, name_);
+    update->bind(1, static_cast<std::int64_t>(epoch_.value()));
+    update->bind(2, connection_.now_ms());
+    update->step();
+  });
+}
+
+// --- Intent, acknowledgement, settlement ---------------------------------------------------------
+
+SubscriptionLog::Fence SubscriptionLog::fence() {
+  if (mutant("no_epoch_check")) {
+    const sql::Use read{connection_.statement(sql::Query::read_subscription)};
+    read->bind_text(0, name_);
+    read->step();
+    return {read->integer(7), read->integer(8)};
+  }
+  return {static_cast<std::int64_t>(epoch_.value()), static_cast<std::int64_t>(next_version_)};
+}
+
+/// Runs an update whose first parameters are name, epoch and version.
+void SubscriptionLog::compare_and_set(sql::Use& update) {
+  const Fence now = fence();
+  update->bind_text(0, name_);
+  update->bind(1, now.epoch);
+  update->bind(2, now.version);
+  update->step();
+  if (connection_.changes() != 1) throw Abandon{Written::fenced};
+  ++next_version_;
+}
+
+template <typename Body>
+Written SubscriptionLog::write(Body&& body) {
+  next_version_ = version_;
+  try {
+    sql::transact(connection_, kWriteWait, std::forward<Body>(body));
+  } catch (const Abandon& abandon) {
+    return abandon.written;
+  }
+  version_ = next_version_;
+  return Written::done;
+}
+
+Written SubscriptionLog::bind(const Batch& batch, const std::optional<Ack>& ack,
+                              std::chrono::milliseconds lease) {
+  const bool empty = batch.entries.empty();
+  const std::string chain =
+      empty ? chain_ : chain_hash(chain_, batch.hash, batch.first, batch.size());
+  const Position bound = empty ? batch.prior.position : batch.last();
+  failpoint("relay.before_intent");
+  const Written written = write([&] {
+    if (ack) write_ack(*ack, lease);
+    sql::Use update{connection_.statement(sql::Query::advance_subscription)};
+    const Cursor& done = empty ? batch.to : batch.from;
+    update->bind(3, batch.to.after_seq.value());
+    update->bind(4, static_cast<std::int64_t>(bound.value()));
+    update->bind_blob(5, chain);
+    update->bind(6, lease_until(lease));
+    update->bind(7, connection_.now_ms());
+    update->bind(8, done.after_seq.value());
+    compare_and_set(update);
+    write_parked(batch);
+    if (!empty && !mutant("no_intent")) write_journal(batch, chain);
+    failpoint("relay.in_intent");
+  });
+  failpoint("relay.after_intent");
+  if (written == Written::done) chain_ = chain;
+  return written;
+}
+
+void SubscriptionLog::write_parked(const Batch& batch) {
+  const bool log = batch.kind == BatchKind::log;
+  for (const ParkedEntry& parked : batch.parked) {
+    const sql::Use park{
+        connection_.statement(log ? sql::Query::park_event : sql::Query::park_again)};
+    park->bind_text(0, name_);
+    park->bind(1, parked.seq.value());
+    park->bind_text(2, parked.behind ? "behind" : "refused");
+    park->bind_text(3, parked.reason);
+    park->bind(4, connection_.now_ms());
+    park->step();
+    if (connection_.changes() != 1) throw Abandon{Written::stale};
+  }
+  if (log) return;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const sql::Use redrive{connection_.statement(sql::Query::redrive_event)};
+    redrive->bind_text(0, name_);
+    redrive->bind(1, batch.entries[i].seq.value());
+    redrive->bind(2, static_cast<std::int64_t>(batch.first.value() + i));
+    redrive->step();
+    if (connection_.changes() != 1) throw Abandon{Written::stale};
+  }
+}
+
+void SubscriptionLog::write_journal(const Batch& batch, const std::string& chain) {
+  const std::string last_id = batch.entries.back().id.to_string();
+  const sql::Use insert{connection_.statement(sql::Query::insert_journal)};
+  insert->bind_text(0, name_);
+  insert->bind(1, static_cast<std::int64_t>(batch.first.value()));
+  insert->bind(2, static_cast<std::int64_t>(batch.size()));
+  insert->bind_text(3, text_of(batch.kind));
+  insert->bind(4, batch.from.after_seq.value());
+  insert->bind(5, batch.to.after_seq.value());
+  insert->bind_text(6, last_id);
+  insert->bind_blob(7, batch.hash);
+  insert->bind_blob(8, chain);
+  insert->bind(9, static_cast<std::int64_t>(epoch_.value()));
+  insert->bind(10, connection_.now_ms());
+  insert->step();
+}
+
+void SubscriptionLog::write_ack(const Ack& ack, std::chrono::milliseconds lease) {
+  const std::string id = ack.tail.event_id.to_string();
+  sql::Use update{connection_.statement(sql::Query::acknowledge_subscription)};
+  update->bind(3, static_cast<std::int64_t>(ack.tail.position.value()));
+  update->bind_text(4, id);
+  update->bind(5, lease_until(lease));
+  update->bind(6, connection_.now_ms());
+  compare_and_set(update);
+  const sql::Use journal{connection_.statement(sql::Query::acknowledge_journal)};
+  journal->bind_text(0, name_);
+  journal->bind(1, static_cast<std::int64_t>(ack.first.value()));
+  journal->bind_text(2, ack.mark);
+  journal->bind(3, connection_.now_ms());
+  journal->step();
+}
+
+Written SubscriptionLog::acknowledge(const Ack& ack, std::chrono::milliseconds lease) {
+  failpoint("relay.before_ack");
+  const Written written = write([&] { write_ack(ack, lease); });
+  failpoint("relay.after_ack");
+  return written;
+}
+
+Written SubscriptionLog::settle(const Batch& batch, std::size_t done, std::string_view reason,
+                                Cursor& cursor, std::chrono::milliseconds lease) {
+  const Tail tail = batch.tail_after(done);
+  const std::string tail_id = tail.event_id.is_nil() ? "" : tail.event_id.to_string();
+  const bool log = batch.kind == BatchKind::log;
+  Cursor next = log ? Cursor{.after_seq = batch.entries[done].seq} : batch.to;
+  std::string chain = chain_before(batch.first);
+  const std::string hash =
+      sha256(std::string_view{batch.bytes}.substr(0, done == 0 ? 0 : batch.entries[done - 1].end));
+  if (done > 0) chain = chain_hash(chain, hash, batch.first, done);
+  failpoint("relay.before_settle");
+  const Written written = write([&] {
+    sql::Use update{connection_.statement(sql::Query::settle_subscription)};
+    update->bind(3, next.after_seq.value());
+    update->bind(4, static_cast<std::int64_t>(tail.position.value()));
+    update->bind_text(5, tail_id);
+    update->bind_blob(6, chain);
+    update->bind(7, lease_until(lease));
+    update->bind(8, connection_.now_ms());
+    compare_and_set(update);
+    const sql::Use journal{connection_.statement(done > 0 ? sql::Query::trim_journal
+                                                          : sql::Query::delete_journal)};
+    journal->bind_text(0, name_);
+    journal->bind(1, static_cast<std::int64_t>(batch.first.value()));
+    if (done > 0) {
+      journal->bind(2, static_cast<std::int64_t>(done));
+      journal->bind(3, (log ? batch.entries[done - 1].seq : next.after_seq).value());
+      journal->bind_text(4, tail_id);
+      journal->bind_blob(5, hash);
+      journal->bind_blob(6, chain);
+      journal->bind(7, connection_.now_ms());
+    }
+    journal->step();
+    write_settled(batch, done, reason);
+  });
+  failpoint("relay.after_settle");
+  if (written == Written::done) {
+    chain_ = chain;
+    cursor = std::move(next);
+  }
+  return written;
+}
+
+/// Parks the refused event; what was redriven behind it goes back to where it was.
+void SubscriptionLog::write_settled(const Batch& batch, std::size_t done, std::string_view reason) {
+  const bool log = batch.kind == BatchKind::log;
+  {
+    const sql::Use park{
+        connection_.statement(log ? sql::Query::park_event : sql::Query::park_again)};
+    park->bind_text(0, name_);
+    park->bind(1, batch.entries[done].seq.value());
+    park->bind_text(2, "refused");
+    park->bind_text(3, reason);
+    park->bind(4, connection_.now_ms());
+    park->step();
+  }
+  if (log) return;
+  const sql::Use undo{connection_.statement(sql::Query::undo_redrive)};
+  undo->bind_text(0, name_);
+  undo->bind(1, static_cast<std::int64_t>(batch.first.value() + done));
+  undo->step();
+}
+
+}  // namespace outseal::store

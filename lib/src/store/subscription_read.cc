@@ -1,0 +1,215 @@
+// The reading half: pages of the log and of parked events that are queued again, and batches read a
+// second time by their journal row. Nothing here writes, and no transaction stays open.
+#include <algorithm>
+
+#include "base/hash.h"
+#include "base/text.h"
+#include "outseal/error.h"
+#include "store/subscription.h"
+
+namespace outseal::store {
+namespace {
+
+/// Rows looked at per wanted event, so that a filter that matches little ends its page all the same.
+constexpr std::int64_t kScanFactor = 10;
+
+BatchKind kind_of(std::string_view text) {
+  return text == "redrive" ? BatchKind::redrive : BatchKind::log;
+}
+
+/// Columns as in OUTSEAL_EVENT_COLUMNS of the dialect's query.cc.
+EventRow event_row(const sql::Statement& row) {
+  return {.seq = Seq{row.integer(0)},
+          .id = EventId::parse(row.text(1)).value_or(EventId{}),
+          .topic = row.text(2),
+          .key = row.text(3),
+          .type = row.text(4),
+          .headers = row.text(5),
+          .payload = row.blob(6),
+          .content_type = row.text(7),
+          .created_at_ms = row.integer(8)};
+}
+
+Batch empty_batch(BatchKind kind, const Cursor& from, const Tail& prior) {
+  Batch batch;
+  batch.kind = kind;
+  batch.first = advance(prior.position);
+  batch.prior = prior;
+  batch.from = batch.to = from;
+  return batch;
+}
+
+}  // namespace
+
+bool SubscriptionLog::matches(std::string_view topic) const {
+  return std::any_of(topics_.begin(), topics_.end(),
+                     [&](const std::string& pattern) { return topic_matches(pattern, topic); });
+}
+
+bool SubscriptionLog::any_open_parked() {
+  const sql::Use any{connection_.statement(sql::Query::any_open_parked)};
+  any->bind_text(0, name_);
+  return any->step() && any->integer(0) != 0;
+}
+
+bool SubscriptionLog::is_key_blocked(std::string_view key, Seq before) {
+  const sql::Use blocked{connection_.statement(sql::Query::is_key_blocked)};
+  blocked->bind_text(0, name_);
+  blocked->bind_text(1, key);
+  blocked->bind(2, before.value());
+  return blocked->step() && blocked->integer(0) != 0;
+}
+
+std::vector<std::int64_t> SubscriptionLog::excluded_seqs(Seq from, Seq to) {
+  std::vector<std::int64_t> seqs;
+  const sql::Use excluded{connection_.statement(sql::Query::excluded_seqs)};
+  excluded->bind_text(0, name_);
+  excluded->bind(1, from.value());
+  excluded->bind(2, to.value());
+  while (excluded->step()) seqs.push_back(excluded->integer(0));
+  return seqs;
+}
+
+/// Gives the row a position, or sets it aside. False once the page is full.
+bool SubscriptionLog::take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
+                               std::set<std::string, std::less<>>& blocked) {
+  const EventRow event = event_row(row);
+  if (!event.key.empty() && blocked.contains(event.key)) {
+    batch.parked.push_back({event.seq, true, "an earlier event of its key is parked"});
+    return true;
+  }
+  const Position position = advance(batch.first, batch.size());
+  if (auto reason = sink_.encode(event, position, batch.bytes)) {
+    batch.parked.push_back({event.seq, false, std::move(*reason)});
+    if (!event.key.empty()) blocked.emplace(event.key);
+    return true;
+  }
+  batch.entries.push_back({event.seq, event.id, batch.bytes.size()});
+  return batch.size() < limits.events_max && batch.bytes.size() < limits.bytes_max;
+}
+
+Batch SubscriptionLog::read_page(const Cursor& from, const Tail& prior, const PageLimits& limits) {
+  if (any_open_parked()) {
+    Batch redrive = read_redrive(from, prior, limits);
+    if (!redrive.entries.empty() || !redrive.parked.empty()) return redrive;
+  }
+  return read_log(from, prior, limits);
+}
+
+Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
+                                    const PageLimits& limits) {
+  Batch batch = empty_batch(BatchKind::redrive, from, prior);
+  std::set<std::string, std::less<>> blocked;
+  sql::Statement& rows = connection_.statement(sql::Query::read_queued);
+  const sql::Use use{rows};
+  rows.bind_text(0, name_);
+  rows.bind(1, static_cast<std::int64_t>(limits.events_max));
+  while (rows.step() && take_row(rows, batch, limits, blocked)) {
+  }
+  batch.hash = sha256(batch.bytes);
+  return batch;
+}
+
+Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const PageLimits& limits) {
+  Batch batch = empty_batch(BatchKind::log, from, prior);
+  const bool some_parked = any_open_parked();
+  std::set<std::string, std::less<>> blocked;
+  // After a settlement the cursor goes back over events that the same page had set aside.
+  const std::vector<std::int64_t> excluded = excluded_seqs(from.after_seq, Seq{INT64_MAX});
+  sql::Statement& rows = connection_.statement(sql::Query::read_log);
+  const sql::Use use{rows};
+  rows.bind(0, from.after_seq.value());
+  rows.bind(1, static_cast<std::int64_t>(limits.events_max) * kScanFactor);
+  while (rows.step()) {
+    const Seq seq{rows.integer(0)};
+    batch.to.after_seq = seq;
+    if (!matches(rows.text(2)) ||
+        std::binary_search(excluded.begin(), excluded.end(), seq.value()))
+      continue;
+    const std::string_view key = rows.text(3);
+    if (some_parked && !key.empty() && !blocked.contains(key) && is_key_blocked(key, seq))
+      blocked.emplace(key);
+    if (!take_row(rows, batch, limits, blocked)) break;
+  }
+  batch.hash = sha256(batch.bytes);
+  return batch;
+}
+
+JournalRow SubscriptionLog::find_journal(Position position) {
+  const sql::Use find{connection_.statement(sql::Query::find_journal)};
+  find->bind_text(0, name_);
+  find->bind(1, static_cast<std::int64_t>(position.value()));
+  JournalRow row;
+  if (find->step()) {
+    row.kind = kind_of(find->text(0));
+    row.first = Position{static_cast<std::uint64_t>(find->integer(1))};
+    row.count = static_cast<std::uint64_t>(find->integer(2));
+    row.from.after_seq = Seq{find->integer(3)};
+    row.to.after_seq = Seq{find->integer(4)};
+    row.last_event_id = EventId::parse(find->text(5)).value_or(EventId{});
+    row.hash = find->blob(6);
+    row.chain_hash = find->blob(7);
+    row.acked = find->integer(8) != 0;
+  }
+  if (row.count == 0 || position >= advance(row.first, row.count))
+    throw Error{ErrorCode::refused, "read_journal",
+                "the journal of subscription " + name_ + " has no batch with position " +
+                    std::to_string(position.value()),
+                {.hint = "it was removed by retention or by hand"}};
+  return row;
+}
+
+Tail SubscriptionLog::tail_before(Position first) {
+  const sql::Use find{connection_.statement(sql::Query::previous_chain)};
+  find->bind_text(0, name_);
+  find->bind(1, static_cast<std::int64_t>(first.value()));
+  if (!find->step()) return {};
+  return {Position{first.value() - 1}, EventId::parse(find->text(0)).value_or(EventId{})};
+}
+
+std::string SubscriptionLog::chain_before(Position first) {
+  const sql::Use find{connection_.statement(sql::Query::previous_chain)};
+  find->bind_text(0, name_);
+  find->bind(1, static_cast<std::int64_t>(first.value()));
+  return find->step() ? std::string{find->blob(1)} : std::string(kHashBytes, '\0');
+}
+
+Batch SubscriptionLog::read_journal(Position position) {
+  const JournalRow row = find_journal(position);
+  Batch batch = empty_batch(row.kind, row.from, tail_before(row.first));
+  batch.first = row.first;
+  batch.to = row.to;
+  const bool log = row.kind == BatchKind::log;
+  const auto excluded = log ? excluded_seqs(row.from.after_seq, row.to.after_seq)
+                            : std::vector<std::int64_t>{};
+  std::set<std::string, std::less<>> blocked;
+  const PageLimits limits{.events_max = row.count, .bytes_max = SIZE_MAX};
+  sql::Statement& rows =
+      connection_.statement(log ? sql::Query::read_log_range : sql::Query::read_redriven);
+  const sql::Use use{rows};
+  if (log) {
+    rows.bind(0, row.from.after_seq.value());
+    rows.bind(1, row.to.after_seq.value());
+  } else {
+    rows.bind_text(0, name_);
+    rows.bind(1, static_cast<std::int64_t>(row.first.value()));
+    rows.bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
+  }
+  while (rows.step()) {
+    if (log && (!matches(rows.text(2)) ||
+                std::binary_search(excluded.begin(), excluded.end(), rows.integer(0))))
+      continue;
+    if (!take_row(rows, batch, limits, blocked)) break;
+  }
+  batch.hash = sha256(batch.bytes);
+  if (batch.size() != row.count || batch.hash != row.hash)
+    throw Error{ErrorCode::refused, "read_journal",
+                "the batch at position " + std::to_string(row.first.value()) +
+                    " of subscription " + name_ + " is not what was bound: " +
+                    std::to_string(batch.size()) + " of " + std::to_string(row.count) +
+                    " events found" + (batch.size() == row.count ? ", with other bytes" : ""),
+                {.hint = "rows of the outbox were changed or removed, or the sink's format differs"}};
+  return batch;
+}
+
+}  // namespace outseal::store

@@ -1,0 +1,49 @@
+#include "store/transaction.h"
+
+#include <utility>
+
+#include "base/failpoint.h"
+#include "outseal/error.h"
+
+namespace outseal {
+
+Transaction::Transaction(soci::session& session, const TransactionOptions& options)
+    : impl_{std::make_unique<Impl>()} {
+  options.validate();
+  impl_->connection = sql::borrow(session);
+  impl_->options = options;
+  if (impl_->connection->in_transaction())
+    throw Error{ErrorCode::invalid_argument, "begin", "the session already has a transaction",
+                {.hint = "use Transaction::join(session), or end it first"}};
+  impl_->connection->begin(options.busy_wait);
+}
+
+Transaction::Transaction(std::unique_ptr<Impl> impl) : impl_{std::move(impl)} {}
+
+Transaction Transaction::join(soci::session& session) {
+  auto impl = std::make_unique<Impl>();
+  impl->connection = sql::borrow(session);
+  impl->owned = false;
+  if (!impl->connection->in_transaction())
+    throw Error{ErrorCode::invalid_argument, "join", "the session has no transaction",
+                {.hint = "begin one, or use Transaction{session}"}};
+  return Transaction{std::move(impl)};
+}
+
+Transaction::~Transaction() {
+  if (impl_->owned && !impl_->committed && impl_->connection->in_transaction())
+    impl_->connection->rollback();
+}
+
+void Transaction::commit() {
+  if (!impl_->owned) return;
+  if (impl_->committed)
+    throw Error{ErrorCode::internal, "commit", "the transaction was already committed",
+                {.hint = "commit once, last in the block"}};
+  failpoint("service.before_commit");
+  impl_->connection->commit(impl_->options.busy_wait);
+  failpoint("service.after_commit");
+  impl_->committed = true;
+}
+
+}  // namespace outseal

@@ -1,0 +1,280 @@
+// What the tree must look like: layers, lengths, seams. Each rule is a function from a file to the
+// complaints about it, so that it can be shown a bad file too (last test case).
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <regex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t kFileLinesMax = 400;
+constexpr std::size_t kLineColumnsMax = 100;
+constexpr std::size_t kFunctionLinesMax = 70;
+
+struct File {
+  std::string path;  // relative to the root, with '/'
+  std::vector<std::string> lines;
+};
+using Complaints = std::vector<std::string>;
+
+bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](std::string_view prefix) { return text.starts_with(prefix); });
+}
+
+bool is_cpp(std::string_view path) { return path.ends_with(".cc") || path.ends_with(".h"); }
+
+bool is_code(std::string_view path) {
+  return is_cpp(path) || path.ends_with(".sql") || path.ends_with(".sh") ||
+         path.ends_with(".cmake") || path.ends_with(".in") || path.ends_with("CMakeLists.txt");
+}
+
+std::string at(const File& file, std::size_t index, std::string_view what) {
+  return file.path + ":" + std::to_string(index + 1) + ": " + std::string{what};
+}
+
+std::size_t columns(std::string_view line) {
+  return static_cast<std::size_t>(std::count_if(line.begin(), line.end(), [](char byte) {
+    return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;
+  }));
+}
+
+Complaints check_lengths(const File& file) {
+  Complaints found;
+  if (file.lines.size() > kFileLinesMax) {
+    found.push_back(file.path + ": " + std::to_string(file.lines.size()) + " lines");
+  }
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    if (columns(file.lines[i]) > kLineColumnsMax) found.push_back(at(file, i, "line too long"));
+  }
+  return found;
+}
+
+// A block that opens behind a parenthesis and closes with a brace in its own column: functions, and
+// inside of them loops and lambdas, which are shorter than their function anyway.
+Complaints check_functions(const File& file) {
+  static const std::regex opening{R"(^( *)[^ /#].*\).*\{$)"};
+  Complaints found;
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    std::smatch match;
+    if (!std::regex_match(file.lines[i], match, opening)) continue;
+    const std::string closing = match[1].str() + "}";
+    std::size_t end = i + 1;
+    while (end < file.lines.size() && !file.lines[end].starts_with(closing)) ++end;
+    const std::size_t length = end - i + 1;
+    if (end < file.lines.size() && length > kFunctionLinesMax) {
+      found.push_back(at(file, i, "function of " + std::to_string(length) + " lines"));
+    }
+  }
+  return found;
+}
+
+Complaints check_leftovers(const File& file) {
+  static const std::regex word{
+      "\\b(FIX"
+      "ME|TO"
+      "DO|XX"
+      "X)\\b"};
+  Complaints found;
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    if (std::regex_search(file.lines[i], word)) found.push_back(at(file, i, "left over"));
+  }
+  return found;
+}
+
+std::optional<std::string> included(const std::string& line) {
+  static const std::regex include{R"(^\s*#\s*include\s*[<"]([^>"]+)[>"].*)"};
+  std::smatch match;
+  if (!std::regex_match(line, match, include)) return {};
+  return match[1].str();
+}
+
+// base -> model -> sql -> store -> relay | reconcile -> sinks -> tools: left may not know right.
+std::optional<int> rank_of(const std::string& layer) {
+  static const std::map<std::string, int> ranks{{"base", 0},  {"model", 1}, {"sql", 2},
+                                                {"store", 3}, {"relay", 4}, {"reconcile", 4},
+                                                {"sinks", 5}, {"tools", 6}};
+  const auto rank = ranks.find(layer);
+  return rank == ranks.end() ? std::nullopt : std::optional{rank->second};
+}
+
+std::string layer_of(const std::string& path) {
+  if (path.starts_with("tools/")) return "tools";
+  const std::string_view source = "lib/src/";
+  if (!path.starts_with(source)) return {};
+  return path.substr(source.size(), path.find('/', source.size()) - source.size());
+}
+
+Complaints check_includes(const File& file) {
+  Complaints found;
+  const std::string layer = layer_of(file.path);
+  const auto rank = rank_of(layer);
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const auto header = included(file.lines[i]);
+    if (!header) continue;
+    if (header->find("../") != std::string::npos) found.push_back(at(file, i, "relative include"));
+    const std::string other = header->substr(0, header->find('/'));
+    const auto other_rank = rank_of(other);
+    if (!rank || !other_rank || header->find('/') == std::string::npos || other == layer) continue;
+    if (*other_rank >= *rank) found.push_back(at(file, i, layer + " must not know " + other));
+  }
+  return found;
+}
+
+Complaints check_public_header(const File& file) {
+  Complaints found;
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const auto header = included(file.lines[i]);
+    if (!header) continue;
+    if (starts_with_any(*header, {"soci", "sqlite3", "libpq", "postgres", "pqxx", "openssl"})) {
+      found.push_back(at(file, i, "a public header includes " + *header));
+    } else if (header->find('/') != std::string::npos && !header->starts_with("outseal/")) {
+      found.push_back(at(file, i, "a public header includes a private one"));
+    }
+  }
+  return found;
+}
+
+Complaints check_sql(const File& file) {
+  static const std::regex sql{
+      "\\b(SELECT |INSERT (OR \\w+ )?INTO |DELETE FROM |UPDATE outseal|CREATE TABLE |PRAGMA )"};
+  Complaints found;
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const std::string code = file.lines[i].substr(0, file.lines[i].find("//"));
+    if (std::regex_search(code, sql)) found.push_back(at(file, i, "SQL outside of lib/src/sql"));
+  }
+  return found;
+}
+
+Complaints check(const File& file) {
+  Complaints found;
+  const auto add = [&](const Complaints& more) {
+    found.insert(found.end(), more.begin(), more.end());
+  };
+  if (!is_code(file.path)) return found;
+  add(check_lengths(file));
+  add(check_leftovers(file));
+  if (!is_cpp(file.path)) return found;
+  add(check_functions(file));
+  add(check_includes(file));
+  if (file.path.starts_with("lib/include/")) add(check_public_header(file));
+  if (starts_with_any(file.path, {"lib/", "tools/"}) && !file.path.starts_with("lib/src/sql/")) {
+    add(check_sql(file));
+  }
+  return found;
+}
+
+const fs::path kRoot{OUTSEAL_SOURCE_DIR};
+
+File read(const fs::path& path) {
+  File file{fs::relative(path, kRoot).generic_string(), {}};
+  std::ifstream in{path};
+  for (std::string line; std::getline(in, line);) file.lines.push_back(line);
+  return file;
+}
+
+std::vector<File> tree() {
+  std::vector<File> files;
+  for (const char* top : {"lib", "tools", "migrations", "tests", "examples"}) {
+    for (const auto& entry : fs::recursive_directory_iterator{kRoot / top}) {
+      if (entry.is_regular_file()) files.push_back(read(entry.path()));
+    }
+  }
+  return files;
+}
+
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator{folder}) {
+    names.insert(entry.path().filename().string());
+  }
+  return names;
+}
+
+std::string joined(const Complaints& complaints) {
+  std::string text;
+  for (const auto& complaint : complaints) text += "\n" + complaint;
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("every file keeps the rules of layers, lengths and seams") {
+  const auto files = tree();
+  CHECK(files.size() > 50);
+  for (const auto& file : files) {
+    const auto complaints = check(file);
+    CHECK_MESSAGE(complaints.empty(), joined(complaints));
+  }
+}
+
+TEST_CASE("the top level holds what the design lists and nothing else") {
+  const std::set<std::string> allowed{"CMakeLists.txt", "lib",      "tools",    "migrations",
+                                      "tests",          "examples", "README.md"};
+  for (const auto& name : names_in(kRoot)) {
+    if (name.starts_with(".") || name.starts_with("build")) continue;
+    CHECK_MESSAGE(allowed.count(name) == 1, name);
+  }
+}
+
+TEST_CASE("every source file is part of the build") {
+  for (const char* top : {"lib", "tools", "tests", "examples"}) {
+    std::string list;
+    for (const auto& line : read(kRoot / top / "CMakeLists.txt").lines) list += line + "\n";
+    for (const auto& entry : fs::recursive_directory_iterator{kRoot / top}) {
+      const auto name = fs::relative(entry.path(), kRoot / top).generic_string();
+      if (!name.ends_with(".cc") || name.starts_with("package/")) continue;
+      CHECK_MESSAGE(list.find(name) != std::string::npos, top << "/" << name);
+    }
+  }
+}
+
+TEST_CASE("every SQL dialect has the same file names") {
+  for (const char* place : {"lib/src/sql", "migrations"}) {
+    std::optional<std::set<std::string>> first;
+    for (const auto& entry : fs::directory_iterator{kRoot / place}) {
+      if (!entry.is_directory()) continue;
+      const auto names = names_in(entry.path());
+      if (!first) first = names;
+      CHECK_MESSAGE(*first == names, entry.path().string());
+    }
+  }
+}
+
+TEST_CASE("a file that breaks a rule is caught") {
+  const std::vector<std::string> long_function = [] {
+    std::vector<std::string> lines(kFunctionLinesMax + 2, "  work();");
+    lines.front() = "void f() {";
+    lines.back() = "}";
+    return lines;
+  }();
+  const std::vector<File> bad{
+      {"lib/src/base/a.cc", {"#include \"store/outbox.h\""}},
+      {"lib/src/relay/a.cc", {"#include \"reconcile/run.h\""}},
+      {"lib/src/store/a.cc", {"#include \"../base/url.h\""}},
+      {"lib/include/outseal/a.h", {"#include <soci/soci.h>"}},
+      {"lib/include/outseal/a.h", {"#include \"sql/connection.h\""}},
+      {"lib/src/store/a.cc", {"  run(\"SELECT 1\");"}},
+      {"tools/a.cc", {"  run(\"INSERT INTO outseal_outbox\");"}},
+      {"lib/src/store/a.cc", {std::string(kLineColumnsMax + 1, 'x')}},
+      {"lib/src/store/a.cc", std::vector<std::string>(kFileLinesMax + 1)},
+      {"lib/src/store/a.cc",
+       {"// TO"
+        "DO: later"}},
+      {"lib/src/store/a.cc", long_function},
+  };
+  for (const auto& file : bad) CHECK_MESSAGE(check(file).size() == 1, file.lines.front());
+  const File good{"lib/src/store/a.cc", {"#include \"base/url.h\"  // SELECT nothing", "int x;"}};
+  CHECK(check(good).empty());
+}

@@ -1,0 +1,175 @@
+// The simulated database: the outbox, one subscription, its journal and its parked events, with the
+// same rules as lib/src/store and without SQL.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/batch.h"
+#include "relay/core.h"
+#include "sim/coverage.h"
+#include "support/history.h"
+
+namespace outseal::sim {
+
+using relay::Milliseconds;
+
+/// A guard of the protocol that is switched off, to see that the simulation misses it.
+enum class Mutant {
+  none,
+  no_intent,          ///< The intent is forgotten when another relay takes over.
+  no_epoch_check,     ///< Every compare-and-set succeeds.
+  no_stale_check,     ///< A page is bound although an operator decided about its events.
+  no_key_block,       ///< Events pass a parked one of their key.
+  eager_redrive,      ///< Queued events are redriven before the cursor has come back to them.
+  no_sink_condition,  ///< The sink appends whatever comes.
+  no_durable_ack,     ///< The sink loses acknowledged events when it restarts.
+};
+
+/// What an event is, whatever becomes of it.
+struct Content {
+  std::string key;
+  bool refused_early = false;  ///< Sink::encode refuses it.
+  bool rejected_late = false;  ///< The sink rejects it when it is delivered.
+};
+
+/// All events ever made, also those that a restored database has forgotten.
+class Contents {
+ public:
+  EventId add(Content content);
+  Content& of(const EventId& id);
+
+ private:
+  std::vector<Content> contents_;  ///< By the number that the id holds.
+};
+
+/// One row of the outbox and what the subscription knows about it.
+struct SimEvent {
+  enum class Parked { no, parked, queued, redriven, discarded };
+
+  EventId id;
+  std::string key;
+  bool ours = true;            ///< It matches the subscription's topics.
+  bool refused_early = false;  ///< Sink::encode refuses it.
+  bool rejected_late = false;  ///< The sink rejects it when it is delivered.
+  Parked parked = Parked::no;
+  bool behind = false;  ///< Parked only because an earlier event of its key is.
+  Position position;    ///< Of a redriven event.
+  bool is_open() const { return parked == Parked::parked || parked == Parked::queued; }
+};
+
+/// What a relay's connection remembers to show with its next write.
+struct Fence {
+  std::uint64_t epoch = 0;
+  std::uint64_t version = 0;
+};
+
+struct DatabaseRequest {
+  relay::Command command;
+  std::string owner;
+  Fence fence;
+};
+
+struct DatabaseReply {
+  relay::Input input;
+  Fence fence;
+};
+
+class SimDatabase {
+ public:
+  struct Options {
+    Mutant mutant = Mutant::none;
+    std::size_t page_events = 4;
+    Milliseconds lease{0};
+  };
+
+  SimDatabase(const Options& options, Contents& contents, Coverage& coverage)
+      : mutant_{options.mutant},
+        page_events_{options.page_events},
+        lease_{options.lease},
+        contents_{&contents},
+        coverage_{&coverage} {}
+
+  /// Commits one event of a producer.
+  void commit(SimEvent event);
+  /// Does what `request` asks for, at once and as a whole.
+  DatabaseReply run(const DatabaseRequest& request, Milliseconds now);
+
+  // The operator's acts, as in store/parked.h; they do nothing where that one would refuse.
+  void redrive(std::size_t index);
+  void redrive_all();
+  void discard(std::size_t index);
+
+  /// The owner's process has certainly died: its lease need not run out.
+  void forget_owner(const std::string& owner);
+
+  /// What a backup holds: all that is durable.
+  void back_up() { backup_ = row_; }
+  void restore();
+
+  bool is_drained() const;
+  std::uint64_t epoch() const { return row_.epoch; }
+  const std::string& holder() const { return row_.owner; }
+  Position acked() const { return row_.acked.position; }
+  const std::vector<SimEvent>& events() const { return row_.events; }
+  std::vector<test::CommittedEvent> history() const;
+  /// What broke inside the database; empty if nothing did.
+  const std::string& broken() const { return broken_; }
+
+ private:
+  struct JournalRow {
+    BatchKind kind;
+    Position first;
+    Seq from;
+    Seq to;
+    std::vector<EventId> ids;
+  };
+
+  /// All that is durable.
+  struct Row {
+    std::vector<SimEvent> events;  ///< Event of sequence number n at index n - 1.
+    std::vector<JournalRow> journal;
+    Seq after;
+    Position bound;
+    Tail acked;
+    std::uint64_t epoch = 0;
+    std::uint64_t version = 0;
+    std::uint64_t decisions = 0;  ///< Raised by each act of an operator.
+    std::string owner;
+    Milliseconds leased_until{0};
+  };
+
+  static std::size_t index_of(Seq seq) { return static_cast<std::size_t>(seq.value() - 1); }
+  static Seq seq_of(std::size_t index) { return Seq{static_cast<std::int64_t>(index) + 1}; }
+
+  relay::Input acquire(const std::string& owner, Milliseconds now);
+  relay::Input read_page(const relay::ReadPage& read) const;
+  void read_redrive(Batch& page) const;
+  void read_log(Batch& page) const;
+  relay::Input read_journal(Position position) const;
+  relay::Input bind(const relay::Bind& bind, const Fence& fence, Milliseconds now);
+  relay::Input acknowledge(const store::Ack& ack, const Fence& fence, Milliseconds now);
+  relay::Input settle(const relay::Settle& settle, const Fence& fence, Milliseconds now);
+
+  bool passes(const Fence& fence) const;
+  void write(Milliseconds now);
+  void apply(const store::Ack& ack);
+  void park(const ParkedEntry& entry);
+  void queue_behind(std::size_t index);
+  bool is_blocked(std::size_t index, bool by_queued) const;
+  void fail(std::string what);
+
+  Mutant mutant_;
+  std::size_t page_events_;
+  Milliseconds lease_;
+  Contents* contents_;
+  Coverage* coverage_;
+  Row row_;
+  std::optional<Row> backup_;
+  std::optional<Row> without_intent_;  ///< Mutant::no_intent: what the disk really has.
+  std::string broken_;
+};
+
+}  // namespace outseal::sim

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that a task needs and that are missing. Needs root or sudo, and a
+# network, only if there is something to install.
+#
+#   install_packages.sh build      what the library, the programs and the examples are built with
+#   install_packages.sh tests      that, and what tests/run.sh needs
+set -euo pipefail
+
+# libboost-dev: SOCI's headers include Boost's, but Debian's libsoci-dev does not depend on it.
+build=(g++ cmake ninja-build libsoci-dev libboost-dev libsqlite3-dev libssl-dev libcli11-dev
+       libspdlog-dev libtomlplusplus-dev libsimdjson-dev nlohmann-json3-dev sqlite3)
+tests=("${build[@]}" doctest-dev clang libclang-rt-14-dev clang-tidy clang-format)
+
+case "${1:-}" in
+  build) wanted=("${build[@]}") ;;
+  tests) wanted=("${tests[@]}") ;;
+  *) echo "usage: install_packages.sh build|tests" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in "${wanted[@]}"; do
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -eq 0 ]] && exit 0
+
+echo "installing: ${missing[*]}"
+as_root=(env DEBIAN_FRONTEND=noninteractive)
+if [[ $(id -u) -ne 0 ]]; then
+  command -v sudo >/dev/null || {
+    echo "these packages are missing, and neither root nor sudo is at hand: ${missing[*]}" >&2
+    exit 2
+  }
+  as_root=(sudo "${as_root[@]}")
+fi
+"${as_root[@]}" apt-get -qq -o Acquire::Retries=3 update
+"${as_root[@]}" apt-get -qq -y --no-install-recommends -o Acquire::Retries=3 \
+  -o Dpkg::Use-Pty=0 install "${missing[@]}" >/dev/null

@@ -1,0 +1,21 @@
+// How the programs open their database, and what they refuse.
+#pragma once
+
+#include <memory>
+
+#include "base/url.h"
+#include "options.h"
+#include "sql/connection.h"
+
+namespace outseal::tools {
+
+/// The URL of --db, before anything is opened.
+/// @throws Error{invalid_argument} if it is no URL or its scheme is unknown.
+Url database_url(const Settings& settings);
+
+/// Opens the database of --db for a program that needs the schema.
+/// @throws Error{unreachable} for a missing file or one that is no database, Error{schema_missing}
+///         or Error{schema_mismatch} unless its schema is this binary's.
+std::unique_ptr<sql::Connection> open_database(const Settings& settings);
+
+}  // namespace outseal::tools

@@ -1,0 +1,120 @@
+#include <cctype>
+
+#include "options.h"
+#include "outseal/error.h"
+
+namespace outseal::tools {
+
+namespace {
+
+using enum OptionKind;
+using enum OptionScope;
+
+constexpr std::uint64_t kHour_ms = 3'600'000;
+constexpr std::uint64_t kYear_s = 366ULL * 86'400;
+
+// Numbers without another source in the text are chosen by us.
+constexpr std::array<OptionRow, kOptionCount> kTable{{
+    {Option::db, "db", "URL", text, everywhere, "", 0, 0, "The database: sqlite:PATH."},
+    {Option::config, "config", "FILE", text, environment, "", 0, 0,
+     "A TOML file with values for options that the command line and the environment leave open. "
+     "One file may serve all three programs."},
+    {Option::json, "json", "", toggle, command_line, "", 0, 0,
+     "Print results and errors as JSON, for machines."},
+    {Option::log_level, "log-level", "debug|info|warn|error", choice, everywhere, "info", 0, 0,
+     "Least important lines to log. debug adds one line for every batch."},
+
+    {Option::to, "to", "N", number, command_line, "", 0, 9'999,
+     "Stop at this version. Without it: up and print go to the newest, down takes back one."},
+    {Option::force, "force", "", toggle, command_line, "", 0, 0,
+     "Take back even if unpublished or parked events are dropped with their table."},
+
+    {Option::sink, "sink", "URL", text, everywhere, "", 0, 0,
+     "Where events go: file:PATH or stdout:. A subscription keeps to its first sink."},
+    {Option::subscription, "subscription", "NAME", text, everywhere, "main", 0, 0,
+     "The named cursor over the outbox; two relays with one name take turns."},
+    {Option::topics, "topics", "PATTERN", list, everywhere, "*", 0, 0,
+     "Topics that belong to the subscription; * stands for any characters. Fixed when the "
+     "subscription is made."},
+    {Option::event_source, "event-source", "URI", text, everywhere, "", 0, 0,
+     "The CloudEvents attribute source of every event; /outseal/NAME if not given. Fixed when the "
+     "subscription is made."},
+    {Option::drain, "drain", "", toggle, command_line, "", 0, 0,
+     "Publish what is committed, then exit with 0."},
+    {Option::rebuild, "rebuild", "", toggle, command_line, "", 0, 0,
+     "If the sink has lost events that it had acknowledged, send them again from the log."},
+    {Option::batch_events, "batch-events", "N", number, everywhere, "2000", 1, 100'000,
+     "Most events in a batch. More: fewer commits and fsyncs an event, more memory and a longer "
+     "batch to repeat after a crash. If unsure, keep it."},
+    {Option::batch_bytes, "batch-bytes", "N", number, everywhere, "1048576", 1'024, 268'435'456,
+     "A batch ends with the event that reaches this size. The relay holds up to three batches in "
+     "memory."},
+    {Option::lease_ms, "lease-ms", "N", number, everywhere, "10000", 100, kHour_ms,
+     "How long a relay may lead without a renewal. Longer: another one takes over later after a "
+     "crash of the machine. Shorter: more renewals. No promise rests on it."},
+    {Option::poll_min_ms, "poll-min-ms", "N", number, everywhere, "2", 1, 60'000,
+     "First wait after the log has been read to its end; doubles up to --poll-max-ms."},
+    {Option::poll_max_ms, "poll-max-ms", "N", number, everywhere, "50", 1, 60'000,
+     "Longest wait between two looks at an idle log: most of the delay of the first event."},
+    {Option::backoff_min_ms, "backoff-min-ms", "N", number, everywhere, "100", 1, kHour_ms,
+     "First wait after the sink or the database failed; doubles, with jitter, up to "
+     "--backoff-max-ms."},
+    {Option::backoff_max_ms, "backoff-max-ms", "N", number, everywhere, "30000", 1, kHour_ms,
+     "Longest wait between two tries."},
+    {Option::standby_max_ms, "standby-max-ms", "N", number, everywhere, "30000", 0, kHour_ms,
+     "With --drain: give up (exit 1) after another relay has led for this long."},
+    {Option::retention_s, "retention-s", "N", number, everywhere, "604800", 0, 100 * kYear_s,
+     "How long published events stay in the outbox, in seconds. Longer: more disk, more that can "
+     "be sent again to a sink that lost data. Unpublished and parked events always stay."},
+    {Option::retention_step_rows, "retention-step-rows", "N", number, everywhere, "500", 0, 10'000,
+     "Rows that retention deletes in one transaction; it holds the write lock that long. 0 "
+     "deletes nothing."},
+
+    {Option::event, "event", "EVENT_ID", list, positional, "", 0, 0, "Ids of parked events."},
+    {Option::key, "key", "KEY", text, command_line, "", 0, 0, "Only events of this ordering key."},
+    {Option::all, "all", "", toggle, command_line, "", 0, 0, "All parked events."},
+    {Option::state, "state", "parked|queued|redriven|discarded|any", choice, command_line, "parked",
+     0, 0, "Only events in this state."},
+    {Option::reason, "reason", "TEXT", text, command_line, "", 0, 0,
+     "Why; kept in the audit trail."},
+    {Option::actor, "actor", "NAME", text, environment, "", 0, 0,
+     "Who decides, for the audit trail; user@host if not given."},
+}};
+
+constexpr bool in_order() {
+  for (std::size_t i = 0; i < kTable.size(); ++i)
+    if (static_cast<std::size_t>(kTable[i].option) != i) return false;
+  return true;
+}
+static_assert(in_order(), "option_table.cc must follow the order of Option");
+
+std::string with_underscores(std::string_view name) {
+  std::string text{name};
+  for (char& c : text)
+    if (c == '-') c = '_';
+  return text;
+}
+
+}  // namespace
+
+std::string OptionRow::flag() const {
+  return scope == positional ? std::string{value} : "--" + std::string{name};
+}
+
+std::string OptionRow::environment_name() const {
+  std::string text = "OUTSEAL_" + with_underscores(name);
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+std::string OptionRow::config_key() const { return with_underscores(name); }
+
+const OptionRow& row_of(Option option) {
+  const auto index = static_cast<std::size_t>(option);
+  if (index >= kTable.size()) throw Error{ErrorCode::internal, "options", "no such option"};
+  return kTable[index];
+}
+
+const std::array<OptionRow, kOptionCount>& option_table() { return kTable; }
+
+}  // namespace outseal::tools

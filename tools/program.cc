@@ -1,0 +1,133 @@
+// The way of one command line: split by CLI11, resolved by the table, run, reported.
+#include <CLI/CLI.hpp>
+
+#include "console.h"
+#include "options.h"
+#include "outseal/error.h"
+
+namespace outseal::tools {
+
+namespace {
+
+struct Parsed {
+  const Command* command = nullptr;  ///< Empty: the program was called without one.
+  Settings::Values values;
+  bool help = false;
+  bool markdown = false;
+  bool version = false;
+};
+
+using OptionsByName = std::map<Option, CLI::Option*>;
+
+OptionsByName declare(CLI::App& app, const Command& command) {
+  OptionsByName declared;
+  const auto add = [&](Option option) {
+    const OptionRow& row = row_of(option);
+    if (row.kind == OptionKind::toggle) {
+      declared[option] = app.add_flag(row.flag());
+      return;
+    }
+    // The values are taken from the results, as they were typed: CLI11's conversions are not used.
+    const CLI::callback_t accept = [](const CLI::results_t&) { return true; };
+    const std::string name =
+        row.scope == OptionScope::positional ? std::string{row.name} : row.flag();
+    CLI::Option* const added = app.add_option(name, accept);
+    if (row.kind == OptionKind::list) added->expected(1, 10'000)->delimiter(',');
+    declared[option] = added;
+  };
+  for (const Option option : command.required) add(option);
+  for (const Option option : command.optional) add(option);
+  return declared;
+}
+
+/// The app of "parked list" below that of "parked".
+CLI::App* app_of(CLI::App& root, std::string_view path) {
+  CLI::App* app = &root;
+  while (!path.empty()) {
+    const std::size_t end = std::min(path.find(' '), path.size());
+    const std::string name{path.substr(0, end)};
+    path.remove_prefix(std::min(end + 1, path.size()));
+    const auto found =
+        app->get_subcommands([&name](CLI::App* sub) { return sub->get_name() == name; });
+    CLI::App* next = found.empty() ? app->add_subcommand(name) : found.front();
+    if (found.empty()) {
+      next->set_help_flag();
+      next->require_subcommand(0, 1);
+    }
+    app = next;
+  }
+  return app;
+}
+
+Parsed parse(const Program& program, int argc, const char* const* argv) {
+  CLI::App root;
+  root.set_help_flag();
+  root.require_subcommand(0, 1);
+  Parsed parsed;
+  root.add_flag("--version", parsed.version);
+  root.add_flag("--help-markdown", parsed.markdown);
+  root.add_flag("--help,-h", parsed.help);
+
+  std::vector<CLI::App*> apps;
+  std::vector<OptionsByName> declared;
+  for (const Command& command : program.commands) {
+    CLI::App* const app = app_of(root, command.path);
+    app->add_flag("--help,-h", parsed.help);
+    apps.push_back(app);
+    declared.push_back(declare(*app, command));
+  }
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::ParseError& fault) {
+    throw Error{ErrorCode::invalid_config,
+                std::string{program.name},
+                fault.what(),
+                {.hint = "See " + std::string{program.name} + " --help."}};
+  }
+  for (std::size_t i = 0; i < apps.size(); ++i) {
+    if (!apps[i]->parsed()) continue;
+    parsed.command = &program.commands[i];
+    for (const auto& [option, seen] : declared[i])
+      if (seen->count() > 0) parsed.values[option] = seen->results();
+  }
+  return parsed;
+}
+
+int run_command(const Program& program, int argc, const char* const* argv) {
+  const Parsed parsed = parse(program, argc, argv);
+  if (parsed.version) {
+    print_line(std::string{program.name} + " " OUTSEAL_VERSION);
+    return kExitFine;
+  }
+  if (parsed.markdown) {
+    print_text(help_markdown(program));
+    return kExitFine;
+  }
+  if (parsed.help) {
+    print_text(parsed.command ? help_text(program, *parsed.command) : help_text(program));
+    return kExitFine;
+  }
+  if (parsed.command == nullptr)
+    throw Error{ErrorCode::invalid_config,
+                std::string{program.name},
+                "no command given",
+                {.hint = "See " + std::string{program.name} + " --help."}};
+  return parsed.command->run(resolve(*parsed.command, parsed.values));
+}
+
+}  // namespace
+
+int run_program(const Program& program, int argc, const char* const* argv) {
+  // Known before the command line is understood, for errors in the command line itself.
+  bool json = false;
+  for (int i = 1; i < argc; ++i) json = json || std::string_view{argv[i]} == "--json";
+  try {
+    const int code = run_command(program, argc, argv);
+    flush_results();
+    return code;
+  } catch (...) {
+    return report_error(std::current_exception(), json);
+  }
+}
+
+}  // namespace outseal::tools

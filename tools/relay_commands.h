@@ -1,0 +1,14 @@
+// The commands of outseal-relay, one file each.
+#pragma once
+
+#include "options.h"
+
+namespace outseal::tools {
+
+int relay_run(const Settings& settings);
+int relay_status(const Settings& settings);
+int parked_list(const Settings& settings);
+int parked_redrive(const Settings& settings);
+int parked_discard(const Settings& settings);
+
+}  // namespace outseal::tools

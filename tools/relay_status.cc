@@ -1,0 +1,75 @@
+// outseal-relay status: how far each subscription is.
+#include <string>
+#include <vector>
+
+#include "console.h"
+#include "database.h"
+#include "relay_commands.h"
+#include "store/status.h"
+
+namespace outseal::tools {
+
+namespace {
+
+bool led(const store::SubscriptionStatus& status) {
+  return !status.lease_owner.empty() && status.lease_remaining_ms > 0;
+}
+
+std::string lease_of(const store::SubscriptionStatus& status) {
+  if (status.lease_owner.empty()) return "free";
+  if (!led(status)) return "expired, " + printable(status.lease_owner);
+  return printable(status.lease_owner) + ", " + format_duration_ms(status.lease_remaining_ms) +
+         " left";
+}
+
+void print_json(const store::SubscriptionStatus& status) {
+  JsonObject object;
+  object.add("subscription", status.name).add("sink", status.sink).add("state", status.state);
+  object.add("bound_position", status.bound.value()).add("acked_position", status.acked.value());
+  object.add("waiting", status.waiting);
+  object.add("waiting_is_bound", status.waiting >= store::kWaitingCountMax);
+  if (status.oldest_waiting_ms)
+    object.add("oldest_waiting_ms", *status.oldest_waiting_ms);
+  else
+    object.add_null("oldest_waiting_ms");
+  object.add("epoch", status.epoch.value());
+  if (led(status))
+    object.add("leader", status.lease_owner).add("lease_remaining_ms", status.lease_remaining_ms);
+  else
+    object.add_null("leader").add("lease_remaining_ms", 0);
+  object.add("parked", status.parked).add("queued", status.queued);
+  object.add("blocked_keys", status.blocked_keys);
+  print_line(object.text());
+}
+
+void print_human(const store::SubscriptionStatus& status) {
+  const bool many = status.waiting >= store::kWaitingCountMax;
+  std::string waiting = std::to_string(status.waiting) + (many ? "+" : "");
+  if (status.oldest_waiting_ms)
+    waiting += ", oldest " + format_duration_ms(*status.oldest_waiting_ms);
+  print_line(printable(status.name) + " -> " + printable(status.sink));
+  print_line("  state         " + status.state);
+  print_line("  published     position " + std::to_string(status.acked.value()) +
+             (status.bound == status.acked
+                  ? ""
+                  : ", bound up to " + std::to_string(status.bound.value())));
+  print_line("  waiting       " + waiting);
+  print_line("  leader        " + lease_of(status) + ", epoch " +
+             std::to_string(status.epoch.value()));
+  print_line("  parked        " + std::to_string(status.parked) + ", queued " +
+             std::to_string(status.queued) + ", blocked keys " +
+             std::to_string(status.blocked_keys));
+}
+
+}  // namespace
+
+int relay_status(const Settings& settings) {
+  const auto connection = open_database(settings);
+  const auto all = store::read_status(*connection);
+  const bool json = settings.toggle(Option::json);
+  for (const store::SubscriptionStatus& status : all) json ? print_json(status) : print_human(status);
+  if (all.empty() && !json) print_line("no subscription yet: outseal-relay run makes it");
+  return kExitFine;
+}
+
+}  // namespace outseal::tools
