@@ -5,8 +5,8 @@
 #   examples/quickstart.sh             installs what is missing (Debian 12), builds, runs
 #   examples/quickstart.sh --bin DIR   runs the programs in DIR, in a temporary folder
 #
-# Every number that it prints is counted in the database and in the published file, and compared with
-# what the request file demands. The exit code is 0 only if all of them are right.
+# Every number that it prints is counted in the database and in the published file, and compared
+# with what the request file demands. The exit code is 0 only if all of them are right.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 requests=$root/examples/requests.tsv
@@ -110,7 +110,9 @@ start_service() {
 }
 
 payments() { sqlite3 -readonly shop.db 'SELECT count(*) FROM payment' 2>/dev/null || echo 0; }
-published() { cat events.ndjson* 2>/dev/null | wc -l; }
+# The active file and, if there were any, the rotated ones.
+published_files() { cat events.ndjson events.ndjson.[0-9]* 2>/dev/null || true; }
+published() { published_files | wc -l; }
 
 # Kills both once the N-th share of the payments is made and something new is published.
 kill_in_the_middle() {
@@ -133,7 +135,7 @@ kill_in_the_middle() {
 }
 
 count() {
-  cat events.ndjson* >published.ndjson
+  published_files >published.ndjson
   eval "$(sqlite3 shop.db <<'SQL'
 CREATE TEMP TABLE line (json TEXT);
 .mode ascii

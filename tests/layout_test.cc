@@ -235,7 +235,7 @@ TEST_CASE("every source file is part of the build") {
     for (const auto& entry : fs::recursive_directory_iterator{kRoot / top}) {
       const auto name = fs::relative(entry.path(), kRoot / top).generic_string();
       if (!name.ends_with(".cc") || name.starts_with("package/")) continue;
-      CHECK_MESSAGE(list.find(name) != std::string::npos, top << "/" << name);
+      CHECK_MESSAGE(list.find(name) != std::string::npos, (std::string{top} + "/" + name));
     }
   }
 }
@@ -250,6 +250,22 @@ TEST_CASE("every SQL dialect has the same file names") {
       CHECK_MESSAGE(*first == names, entry.path().string());
     }
   }
+}
+
+TEST_CASE("the README quotes the code of examples/01_append.cc") {
+  std::string snippet;
+  bool inside = false;
+  for (const auto& line : read(kRoot / "examples/01_append.cc").lines) {
+    if (line == "  // [append]") {
+      inside = !inside;
+    } else if (inside) {
+      snippet += line.substr(std::min<std::size_t>(2, line.size())) + "\n";
+    }
+  }
+  std::string readme;
+  for (const auto& line : read(kRoot / "README.md").lines) readme += line + "\n";
+  CHECK(!snippet.empty());
+  CHECK_MESSAGE(readme.find(snippet) != std::string::npos, snippet);
 }
 
 TEST_CASE("a file that breaks a rule is caught") {

@@ -5,8 +5,8 @@
 #   asan   the same with AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan   clang++, -Werror, with ThreadSanitizer
 #
-# Installs what is missing on Debian 12 (as root or through sudo), works from any folder and needs no
-# network once the packages are there. Everything it writes goes to build/ and the temporary folder.
+# Installs what is missing on Debian 12 (as root or through sudo), works from any folder and needs
+# no network once the packages are there. It writes to build/ and to the temporary folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
@@ -69,7 +69,7 @@ printf 'subdirs(../%s)\n' "${variants[@]}" >"$build/all/CTestTestfile.cmake"
 selection=()
 $quick && selection=(--label-exclude '^long$')
 
-# The sanitizers of these compilers do not start under the wide address randomisation of new kernels.
+# These compilers' sanitizers do not start under the wide address randomisation of new kernels.
 fixed_addresses=()
 setarch --addr-no-randomize true 2>/dev/null && fixed_addresses=(setarch --addr-no-randomize)
 

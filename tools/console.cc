@@ -129,6 +129,7 @@ void print_table(const std::vector<std::string>& header,
       line += cells[i];
       if (i + 1 < cells.size()) line.append(widths[i] - width(cells[i]) + 2, ' ');
     }
+    line.erase(line.find_last_not_of(' ') + 1);
     print_line(line);
   };
   print(header);
@@ -184,7 +185,7 @@ void flush_results() {
     throw Error{ErrorCode::storage,
                 "print",
                 "cannot write to standard output",
-                {.hint = "Check that its reader lives and its disk has room."}};
+                {.hint = "check that its reader lives and its disk has room"}};
 }
 
 }  // namespace outseal::tools

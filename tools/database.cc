@@ -8,7 +8,8 @@ namespace outseal::tools {
 Url database_url(const Settings& settings) {
   Url url = Url::parse("--db", settings.text(Option::db));
   if (url.scheme != "sqlite")
-    throw Error{ErrorCode::invalid_argument, "--db",
+    throw Error{ErrorCode::invalid_argument,
+                "--db",
                 "unknown database scheme '" + url.scheme + "'",
                 {.hint = "write sqlite:PATH"}};
   return url;

@@ -64,11 +64,16 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
     {Option::standby_max_ms, "standby-max-ms", "N", number, everywhere, "30000", 0, kHour_ms,
      "With --drain: give up (exit 1) after another relay has led for this long."},
     {Option::retention_s, "retention-s", "N", number, everywhere, "604800", 0, 100 * kYear_s,
-     "How long published events stay in the outbox, in seconds. Longer: more disk, more that can "
-     "be sent again to a sink that lost data. Unpublished and parked events always stay."},
-    {Option::retention_step_rows, "retention-step-rows", "N", number, everywhere, "500", 0, 10'000,
-     "Rows that retention deletes in one transaction; it holds the write lock that long. 0 "
-     "deletes nothing."},
+     "How long published events stay in the outbox; 0 keeps them for ever. Longer: more disk, and "
+     "more that can be sent again to a sink that lost data. Unpublished and parked events always "
+     "stay."},
+    {Option::journal_retention_s, "journal-retention-s", "N", number, everywhere, "7776000", 0,
+     100 * kYear_s,
+     "How long the rows of acknowledged batches stay; 0 keeps them for ever. The reconciler "
+     "compares "
+     "the sink with them."},
+    {Option::retention_step_rows, "retention-step-rows", "N", number, everywhere, "500", 1, 10'000,
+     "Rows that retention deletes in one transaction; it holds the write lock that long."},
 
     {Option::event, "event", "EVENT_ID", list, positional, "", 0, 0, "Ids of parked events."},
     {Option::key, "key", "KEY", text, command_line, "", 0, 0, "Only events of this ordering key."},

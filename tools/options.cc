@@ -47,14 +47,14 @@ void check_value(const OptionRow& row, const std::string& where, const std::stri
       if (known == value) return;
     refuse(where, "'" + value + "' is not one of " + std::string{row.value});
   } else if (value.empty()) {
-    refuse(where, "an empty value", "Give it a value or leave it out.");
+    refuse(where, "an empty value", "give it a value or leave it out");
   }
 }
 
 void check_values(const OptionRow& row, const std::string& where,
                   const std::vector<std::string>& values) {
   if (row.kind == OptionKind::toggle) return;
-  if (values.empty()) refuse(where, "an empty value", "Give it a value or leave it out.");
+  if (values.empty()) refuse(where, "an empty value", "give it a value or leave it out");
   for (const std::string& value : values) check_value(row, where, value);
 }
 
@@ -93,7 +93,7 @@ Settings::Values read_config(const std::string& path) {
   // An empty file has no buffer to insert, which sets failbit on `content` alone.
   if (file) content << file.rdbuf();
   if (!file || file.bad())
-    refuse(path, "cannot read the configuration file", "Check the path given to --config.");
+    refuse(path, "cannot read the configuration file", "check the path given to --config");
 
   Settings::Values values;
   try {
@@ -103,13 +103,13 @@ Settings::Values read_config(const std::string& path) {
       const OptionRow* const row = find_config_key(key.str());
       if (row == nullptr)
         refuse(where, "unknown key '" + std::string{key.str()} + "'",
-               "Keys are flags with underscores: --batch-events is batch_events.");
+               "keys are flags with underscores: --batch-events is batch_events");
       const auto texts = as_texts(*row, node);
       if (!texts) {
         const bool is_number = row->kind == OptionKind::number;
         refuse(where, std::string{key.str()} + " must be " + (is_number ? "an integer" : "text"),
-               is_number ? "Write " + row->config_key() + " = " + std::string{row->fallback} + "."
-                         : "Write it in quotes.");
+               is_number ? "write " + row->config_key() + " = " + std::string{row->fallback}
+                         : "write it in quotes");
       }
       check_values(*row, where + " " + row->config_key(), *texts);
       values[row->option] = *texts;
@@ -131,10 +131,10 @@ std::optional<std::vector<std::string>> read_environment(const OptionRow& row) {
 }
 
 std::string missing_hint(const OptionRow& row) {
-  if (row.scope == OptionScope::positional || row.scope == OptionScope::command_line)
-    return "Give " + row.flag() + (row.value.empty() ? "." : " " + std::string{row.value} + ".");
-  return "Give " + row.flag() + " " + std::string{row.value} + ", or set " +
-         row.environment_name() + ".";
+  if (row.scope == OptionScope::positional) return "give " + row.flag();
+  if (row.scope == OptionScope::command_line)
+    return "give " + row.flag() + " " + std::string{row.value};
+  return "give " + row.flag() + " " + std::string{row.value} + ", or set " + row.environment_name();
 }
 
 }  // namespace

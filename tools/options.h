@@ -43,6 +43,7 @@ enum class Option {
   backoff_max_ms,
   standby_max_ms,
   retention_s,
+  journal_retention_s,
   retention_step_rows,
   // outseal-relay parked.
   event,

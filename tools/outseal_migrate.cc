@@ -26,7 +26,8 @@ std::uint32_t target_of(const Settings& settings) {
   if (!settings.has(Option::to)) return newest;
   const std::uint64_t target = settings.number(Option::to);
   if (target > newest)
-    throw Error{ErrorCode::invalid_argument, "--to",
+    throw Error{ErrorCode::invalid_argument,
+                "--to",
                 "version " + std::to_string(target) + " is unknown",
                 {.hint = "this binary knows versions up to " + std::to_string(newest)}};
   return static_cast<std::uint32_t>(target);

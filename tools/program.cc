@@ -82,7 +82,7 @@ Parsed parse(const Program& program, int argc, const char* const* argv) {
     throw Error{ErrorCode::invalid_config,
                 std::string{program.name},
                 fault.what(),
-                {.hint = "See " + std::string{program.name} + " --help."}};
+                {.hint = "see " + std::string{program.name} + " --help"}};
   }
   for (std::size_t i = 0; i < apps.size(); ++i) {
     if (!apps[i]->parsed()) continue;
@@ -111,7 +111,7 @@ int run_command(const Program& program, int argc, const char* const* argv) {
     throw Error{ErrorCode::invalid_config,
                 std::string{program.name},
                 "no command given",
-                {.hint = "See " + std::string{program.name} + " --help."}};
+                {.hint = "see " + std::string{program.name} + " --help"}};
   return parsed.command->run(resolve(*parsed.command, parsed.values));
 }
 

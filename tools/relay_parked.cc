@@ -25,40 +25,33 @@ void print_json(const store::ParkedEvent& event) {
   print_line(object.text());
 }
 
-/// What the command line names: each id is a target of its own; a key or all is one.
-std::vector<store::ParkedTarget> targets_of(const Settings& settings) {
-  const std::string subscription = settings.text(Option::subscription);
-  const std::vector<std::string> ids = settings.list(Option::event);
-  const bool by_key = settings.has(Option::key);
-  const bool all = settings.toggle(Option::all);
-  if ((ids.empty() ? 0 : 1) + (by_key ? 1 : 0) + (all ? 1 : 0) != 1)
-    throw Error{ErrorCode::invalid_argument, "parked", "name events by id, by key, or all of them",
-                {.hint = "give one of EVENT_ID, --key KEY and --all"}};
-  std::vector<store::ParkedTarget> targets;
-  if (by_key)
-    targets.push_back({.subscription = subscription, .key = settings.text(Option::key)});
-  else if (all)
-    targets.push_back({.subscription = subscription, .all = true});
-  for (const std::string& id : ids) {
+/// What the command line names; store::redrive and store::discard check that it is one way.
+store::ParkedTarget target_of(const Settings& settings) {
+  store::ParkedTarget target{.subscription = settings.text(Option::subscription),
+                             .all = settings.toggle(Option::all)};
+  if (settings.has(Option::key)) target.key = settings.text(Option::key);
+  for (const std::string& id : settings.list(Option::event)) {
     const auto event = EventId::parse(id);
     if (!event)
-      throw Error{ErrorCode::invalid_argument, "EVENT_ID", "'" + id + "' is no event id",
+      throw Error{ErrorCode::invalid_argument,
+                  "EVENT_ID",
+                  "'" + id + "' is no event id",
                   {.hint = "copy it from: outseal-relay parked list"}};
-    targets.push_back({.subscription = subscription, .event = event});
+    target.events.push_back(*event);
   }
-  return targets;
+  return target;
 }
 
-using Decide = store::ParkedCounts (*)(sql::Connection&, const std::vector<store::ParkedTarget>&,
+using Decide = store::ParkedCounts (*)(sql::Connection&, const store::ParkedTarget&,
                                        const store::ParkedDecision&);
 
-int decide(const Settings& settings, Decide decide_all) {
-  const auto targets = targets_of(settings);
+int decide(const Settings& settings, Decide decide_about) {
+  const store::ParkedTarget target = target_of(settings);
   const std::string actor = settings.text(Option::actor);
   const store::ParkedDecision decision{.actor = actor.empty() ? store::current_actor() : actor,
                                        .reason = settings.text(Option::reason)};
   const auto connection = open_database(settings);
-  const store::ParkedCounts counts = decide_all(*connection, targets, decision);
+  const store::ParkedCounts counts = decide_about(*connection, target, decision);
   if (settings.toggle(Option::json))
     print_line(JsonObject{}.add("discarded", counts.discarded).add("queued", counts.queued).text());
   else

@@ -67,7 +67,8 @@ int relay_status(const Settings& settings) {
   const auto connection = open_database(settings);
   const auto all = store::read_status(*connection);
   const bool json = settings.toggle(Option::json);
-  for (const store::SubscriptionStatus& status : all) json ? print_json(status) : print_human(status);
+  for (const store::SubscriptionStatus& status : all)
+    json ? print_json(status) : print_human(status);
   if (all.empty() && !json) print_line("no subscription yet: outseal-relay run makes it");
   return kExitFine;
 }

@@ -32,7 +32,7 @@ key-1 pays 30: replayed, 201 {"paid": 30}
 key-1 pays 31: mismatch
 key-2 pays 500: executed, 402 {"error": "insufficient_funds"}
 key-2 pays 500: replayed, 402 {"error": "insufficient_funds"}'
-same "02_execute, second run" "$("$bin/02_execute" shop.db | cut -d: -f2 | sort -u)" \
+same "02_execute, second run" "$("$bin/02_execute" shop.db | cut -d: -f2- | sort -u)" \
   ' mismatch
  replayed, 201 {"paid": 30}
  replayed, 402 {"error": "insufficient_funds"}'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test.sh BUILD_DIR CXX [FLAGS]: installs BUILD_DIR into a temporary prefix, builds the stranger's project
-# against it and runs both it and the installed programs.
+# test.sh BUILD_DIR CXX [FLAGS]: installs BUILD_DIR into a temporary prefix, builds the stranger's
+# project against it and runs both it and the installed programs.
 set -euo pipefail
 build=$1 cxx=$2 flags=${3:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -6,16 +6,8 @@
 #include <utility>
 
 namespace outseal::sim {
-namespace {
 
 using Parked = SimEvent::Parked;
-
-/// A page remembers when it was read, as the real store does by the subscription's version.
-struct Page : Batch {
-  std::uint64_t decisions = 0;
-};
-
-}  // namespace
 
 EventId Contents::add(Content content) {
   contents_.push_back(std::move(content));
@@ -92,8 +84,7 @@ relay::Input SimDatabase::acquire(const std::string& owner, Milliseconds now) {
 }
 
 relay::Input SimDatabase::read_page(const relay::ReadPage& read) const {
-  auto page = std::make_shared<Page>();
-  page->decisions = row_.decisions;
+  auto page = std::make_shared<Batch>();
   page->first = advance(read.prior.position);
   page->prior = read.prior;
   page->from = page->to = read.from;
@@ -102,45 +93,43 @@ relay::Input SimDatabase::read_page(const relay::ReadPage& read) const {
   return relay::PageRead{std::move(page)};
 }
 
-/// Queued events that the log's cursor has passed: the unbound rest of a refused batch goes first.
+/// Queued events, but none that the log's cursor has not passed: the unbound rest of a refused
+/// batch goes first. And none that stands behind a parked one of its key.
 void SimDatabase::read_redrive(Batch& page) const {
   page.kind = BatchKind::redrive;
-  std::vector<std::string> blocked;
+  Keys blocked;
   const std::size_t end =
       mutant_ == Mutant::eager_redrive ? row_.events.size() : index_of(page.from.after_seq) + 1;
-  for (std::size_t index = 0; index < end; ++index) {
-    const SimEvent& event = row_.events[index];
-    if (event.parked != Parked::queued) continue;
-    if (page.entries.size() + page.parked.size() == page_events_) break;
-    const bool behind = !event.key.empty() && mutant_ != Mutant::no_key_block &&
-                        (is_blocked(index, false) ||
-                         std::find(blocked.begin(), blocked.end(), event.key) != blocked.end());
-    if (behind || contents_->of(event.id).refused_early) {
-      page.parked.push_back({seq_of(index), behind, "still refused"});
-      blocked.push_back(event.key);
-    } else {
-      page.entries.push_back({seq_of(index), event.id});
-    }
+  for (std::size_t index = 0; index < end && page.size() < page_events_; ++index) {
+    if (row_.events[index].parked != Parked::queued) continue;
+    if (mutant_ != Mutant::blind_redrive && is_blocked(index, false)) continue;
+    take(index, page, blocked);
   }
 }
 
 void SimDatabase::read_log(Batch& page) const {
   page.kind = BatchKind::log;
-  std::vector<std::string> blocked;
-  std::size_t index = index_of(page.from.after_seq) + 1;
-  for (std::size_t read = 0; index < row_.events.size() && read < page_events_; ++index, ++read) {
+  Keys blocked;
+  for (std::size_t index = index_of(page.from.after_seq) + 1;
+       index < row_.events.size() && page.size() < page_events_; ++index) {
     const SimEvent& event = row_.events[index];
     page.to.after_seq = seq_of(index);
     if (!event.ours || event.parked != Parked::no) continue;
-    const bool behind = !event.key.empty() && mutant_ != Mutant::no_key_block &&
-                        (is_blocked(index, true) ||
-                         std::find(blocked.begin(), blocked.end(), event.key) != blocked.end());
-    if (behind || contents_->of(event.id).refused_early) {
-      page.parked.push_back({seq_of(index), behind, "refused"});
-      blocked.push_back(event.key);
-    } else {
-      page.entries.push_back({seq_of(index), event.id});
-    }
+    if (mutant_ != Mutant::no_key_block && is_blocked(index, true)) blocked.insert(event.key);
+    take(index, page, blocked);
+  }
+}
+
+/// Gives the event a position, or sets it aside.
+void SimDatabase::take(std::size_t index, Batch& page, Keys& blocked) const {
+  const SimEvent& event = row_.events[index];
+  if (!event.key.empty() && blocked.contains(event.key)) {
+    page.parked.push_back({seq_of(index), true, "behind"});
+  } else if (contents_->of(event.id).refused_early) {
+    page.parked.push_back({seq_of(index), false, "refused"});
+    if (mutant_ != Mutant::no_key_block) blocked.insert(event.key);
+  } else {
+    page.entries.push_back({seq_of(index), event.id});
   }
 }
 
@@ -181,8 +170,7 @@ relay::Input SimDatabase::bind(const relay::Bind& bind, const Fence& fence, Mill
     return relay::Fenced{};
   }
   const Batch& batch = *bind.batch;
-  const auto& page = static_cast<const Page&>(batch);
-  if (page.decisions != row_.decisions && mutant_ != Mutant::no_stale_check) {
+  if (is_stale(batch) && mutant_ != Mutant::no_stale_check) {
     coverage_->note(Seen::stale_page);
     return relay::PageStale{};
   }
@@ -257,6 +245,18 @@ relay::Input SimDatabase::settle(const relay::Settle& settle, const Fence& fence
   return relay::Settled{Cursor{row_.after}};
 }
 
+/// An operator has decided about an event that the page takes from the queue.
+bool SimDatabase::is_stale(const Batch& batch) const {
+  if (batch.kind == BatchKind::log) return false;
+  const auto is_gone = [this](Seq seq) {
+    return row_.events[index_of(seq)].parked != Parked::queued;
+  };
+  return std::any_of(batch.entries.begin(), batch.entries.end(),
+                     [&](const BatchEntry& entry) { return is_gone(entry.seq); }) ||
+         std::any_of(batch.parked.begin(), batch.parked.end(),
+                     [&](const ParkedEntry& entry) { return is_gone(entry.seq); });
+}
+
 bool SimDatabase::passes(const Fence& fence) const {
   if (mutant_ == Mutant::no_epoch_check) return true;
   return fence.epoch == row_.epoch && fence.version == row_.version;
@@ -307,23 +307,20 @@ void SimDatabase::redrive(std::size_t index) {
   if (row_.events[index].parked != Parked::parked || is_blocked(index, false)) return;
   row_.events[index].parked = Parked::queued;
   queue_behind(index);
-  ++row_.decisions;
 }
 
 void SimDatabase::redrive_all() {
   for (SimEvent& event : row_.events) {
     if (event.parked == Parked::parked) event.parked = Parked::queued;
   }
-  ++row_.decisions;
 }
 
 void SimDatabase::discard(std::size_t index) {
-  if (row_.events[index].parked != Parked::parked) return;
+  if (!row_.events[index].is_open()) return;
   const bool frees = !is_blocked(index, false);
   row_.events[index].parked = Parked::discarded;
   if (frees) queue_behind(index);
   coverage_->note(Seen::discarded);
-  ++row_.decisions;
 }
 
 /// Frees what only stood behind event `index`, up to the next one that was refused itself.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ enum class Mutant {
   no_epoch_check,     ///< Every compare-and-set succeeds.
   no_stale_check,     ///< A page is bound although an operator decided about its events.
   no_key_block,       ///< Events pass a parked one of their key.
+  blind_redrive,      ///< Queued events are redriven before a parked one of their key.
   eager_redrive,      ///< Queued events are redriven before the cursor has come back to them.
   no_sink_condition,  ///< The sink appends whatever comes.
   no_durable_ack,     ///< The sink loses acknowledged events when it restarts.
@@ -97,7 +99,8 @@ class SimDatabase {
   /// Does what `request` asks for, at once and as a whole.
   DatabaseReply run(const DatabaseRequest& request, Milliseconds now);
 
-  // The operator's acts, as in store/parked.h; they do nothing where that one would refuse.
+  // The operator's acts, as in store/parked.h, and a little more: a queued event may be discarded,
+  // too. They do nothing where there is nothing to do.
   void redrive(std::size_t index);
   void redrive_all();
   void discard(std::size_t index);
@@ -136,7 +139,6 @@ class SimDatabase {
     Tail acked;
     std::uint64_t epoch = 0;
     std::uint64_t version = 0;
-    std::uint64_t decisions = 0;  ///< Raised by each act of an operator.
     std::string owner;
     Milliseconds leased_until{0};
   };
@@ -146,13 +148,16 @@ class SimDatabase {
 
   relay::Input acquire(const std::string& owner, Milliseconds now);
   relay::Input read_page(const relay::ReadPage& read) const;
+  using Keys = std::set<std::string>;
   void read_redrive(Batch& page) const;
   void read_log(Batch& page) const;
+  void take(std::size_t index, Batch& page, Keys& blocked) const;
   relay::Input read_journal(Position position) const;
   relay::Input bind(const relay::Bind& bind, const Fence& fence, Milliseconds now);
   relay::Input acknowledge(const store::Ack& ack, const Fence& fence, Milliseconds now);
   relay::Input settle(const relay::Settle& settle, const Fence& fence, Milliseconds now);
 
+  bool is_stale(const Batch& batch) const;
   bool passes(const Fence& fence) const;
   void write(Milliseconds now);
   void apply(const store::Ack& ack);

@@ -39,13 +39,13 @@ void CheckOptions::validate() const {
 }
 
 void Report::found(Finding finding) {
-  // The same subject twice is one finding: the first sentence stays.
-  const auto same = [&](const Finding& other) { return other.subject == finding.subject; };
-  if (std::any_of(findings_.begin(), findings_.end(), same)) return;
-  if (findings_.size() < findings_max_)
-    findings_.push_back(std::move(finding));
-  else
+  if (subjects_.contains(finding.subject)) return;  // One subject, one finding.
+  if (findings_.size() == findings_max_) {
     ++beyond_;
+    return;
+  }
+  subjects_.insert(finding.subject);
+  findings_.push_back(std::move(finding));
 }
 
 void Report::looked_at(std::string_view what, std::uint64_t count) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -116,6 +117,7 @@ class Report {
  private:
   std::size_t findings_max_;
   std::vector<Finding> findings_;
+  std::unordered_set<std::string> subjects_;
   std::uint64_t beyond_ = 0;
   std::vector<Count> counts_;
   std::vector<Skip> skips_;

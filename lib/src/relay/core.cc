@@ -71,6 +71,12 @@ void Core::decide_opening() {
 }
 
 void Core::decide_recovering() {
+  if (halt_due_) {
+    if (database_busy_) return;
+    halt_asked_ = true;
+    lease_asked_ = now_;
+    return ask_database(RenewLease{});
+  }
   if (stopping_ && !rebuilding_) return decide_stopping();
   renew_if_due();
   if (!database_busy_ && journal_due_)
@@ -172,6 +178,7 @@ void Core::take(const LeaseDenied& denied) {
 void Core::take(const LeaseRenewed&) {
   database_busy_ = false;
   leased_at_ = lease_asked_;
+  if (halt_asked_) halt(halt_due_->code, halt_due_->what, halt_due_->hint);
 }
 
 void Core::take(const LeaseReleased&) {
@@ -335,6 +342,8 @@ void Core::forget_work() {
   ack_.reset();
   settle_due_.reset();
   journal_due_.reset();
+  halt_due_.reset();
+  halt_asked_ = false;
   sink_tail_.reset();
   log_is_read_ = false;
 }

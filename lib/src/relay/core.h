@@ -141,6 +141,7 @@ class Core {
   void rebuild_from(BatchPtr batch);
   void lost_or_rebuild(const Tail& tail);
   void halt_fork(const Tail& tail, const std::string& expected);
+  void halt_if_leading(std::string what, std::string hint);
 
   void deliver(BatchPtr batch, std::size_t from);
   void note_durable(std::string mark);
@@ -184,6 +185,8 @@ class Core {
   store::SubscriptionState state_;     ///< As acquired, then as written by us.
   Tail bound_tail_;                    ///< The event at state_.bound.
   std::optional<Tail> sink_tail_;      ///< What the sink showed when it was opened.
+  std::optional<Halt> halt_due_;       ///< While recovering: halt if we still lead.
+  bool halt_asked_ = false;            ///< The database has been asked whether we do.
   std::optional<Position> journal_due_;  ///< While recovering: the batch to read next.
   BatchPtr in_flight_;                 ///< Bound, not known to be durable in the sink.
   BatchPtr rebuilding_;                ///< Acknowledged, being sent again.

@@ -55,8 +55,9 @@ void Core::take(const JournalRead& read) {
 
 void Core::take(const JournalUnreadable& unreadable) {
   database_busy_ = false;
-  halt(ErrorCode::refused, unreadable.why,
-       "restore the outbox and journal rows from a backup, or start a new subscription");
+  if (phase_ != Phase::recovering) return;
+  halt_if_leading(unreadable.why,
+                  "restore the outbox and journal rows from a backup, or start a new subscription");
 }
 
 void Core::lost_or_rebuild(const Tail& tail) {
@@ -66,9 +67,9 @@ void Core::lost_or_rebuild(const Tail& tail) {
   const std::string lost = "the sink " + found + ", but it acknowledged position " +
                            std::to_string(state_.acked.position.value());
   if (!options_.rebuild)
-    return halt(ErrorCode::refused, lost,
-                "bring the lost events back, or run with --rebuild to send them again from the"
-                " outbox");
+    return halt_if_leading(lost,
+                           "bring the lost events back, or run with --rebuild to send them again"
+                           " from the outbox");
   if (!rebuilding_) report("rebuilding", lost);
   // The batch that holds the tail is read first, to see that it is our event that stands there.
   journal_due_ = tail.position == Position{} ? Position{1} : tail.position;
@@ -88,11 +89,17 @@ void Core::rebuild_from(BatchPtr batch) {
 }
 
 void Core::halt_fork(const Tail& tail, const std::string& expected) {
-  halt(ErrorCode::refused,
-       "fork: the sink has event " + tail.event_id.to_string() + " at position " +
-           std::to_string(tail.position.value()) + ", the database expects " + expected,
-       "somebody else writes this sink, or the database was restored to an older state: find out"
-       " which before anything else is published");
+  halt_if_leading(
+      "fork: the sink has event " + tail.event_id.to_string() + " at position " +
+          std::to_string(tail.position.value()) + ", the database expects " + expected,
+      "somebody else writes this sink, or the database was restored to an older state: find out"
+      " which before anything else is published");
+}
+
+/// What looks wrong to a relay that slept through a takeover is only what the next leader has done
+/// since. So the lease is confirmed after the look at sink and journal, and before the halt.
+void Core::halt_if_leading(std::string what, std::string hint) {
+  halt_due_ = Halt{ErrorCode::refused, std::move(what), std::move(hint)};
 }
 
 }  // namespace outseal::relay

@@ -192,8 +192,8 @@ class Driver {
     if (steady_clock::now() < retention_due_ || !log_) return;
     retention_due_ = steady_clock::now() + kRetentionPause;
     try {
-      const auto removed = store::retain_step(*connection_, options_.subscription.name,
-                                              options_.retention);
+      const auto removed =
+          store::retain_step(*connection_, options_.subscription.name, options_.retention);
       if (removed >= options_.retention.step_rows)
         retention_due_ = steady_clock::now() + kRetentionStepPause;
       if (removed > 0) observer_({"retained", "rows_removed=" + std::to_string(removed)});

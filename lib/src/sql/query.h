@@ -55,7 +55,7 @@ enum class Query : std::size_t {
   // --- appended by area ---
 
   // The reconciler: runs, findings, and what its checks read.
-  find_open_run,
+  list_open_runs,
   insert_run,
   finish_run,
   find_finding,

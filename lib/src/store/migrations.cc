@@ -201,25 +201,6 @@ void refuse_unpublished(sql::Connection& connection, std::uint32_t newest) {
                          "or drop them with --force"}};
 }
 
-/// Takes back the newest one above `target`; false if there is none.
-bool take_back_next(sql::Connection& connection, const std::vector<Migration>& known,
-                    std::uint32_t target, bool force, MigrationStatus& done) {
-  return sql::transact(connection, kWait, [&] {
-    const std::size_t count = checked_rows(connection, known).size();
-    if (count == 0 || known[count - 1].version <= target) return false;
-    const Migration& last = known[count - 1];
-    // Checked with the write lock held and before the first step, so that a refusal changes
-    // nothing.
-    if (!force && target < kEventTablesVersion) refuse_unpublished(connection, last.version);
-    run_file(connection, last.down);
-    done = status_of(last);
-    const sql::Use row{connection.statement(Query::delete_migration)};
-    row->bind(0, last.version);
-    row->step();
-    return true;
-  });
-}
-
 /// Replaces ?1, ?2, ... in `text`. No value holds a question mark.
 std::string filled(std::string_view text, const std::vector<std::string>& values) {
   std::string out{text};
@@ -267,10 +248,25 @@ std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
 std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bool force,
                            const MigrationProgress& progress) {
   const std::vector<Migration> known = known_migrations(connection.dialect());
-  std::uint32_t taken_back = 0;
-  for (MigrationStatus done; take_back_next(connection, known, target, force, done); ++taken_back)
-    if (progress) progress(done);
-  return taken_back;
+  std::vector<MigrationStatus> taken_back;
+  // One transaction for all: no event can be appended between the check and the last table's end.
+  sql::transact(connection, kWait, [&] {
+    std::size_t count = checked_rows(connection, known).size();
+    if (count == 0 || known[count - 1].version <= target) return;
+    if (!force && target < kEventTablesVersion)
+      refuse_unpublished(connection, known[count - 1].version);
+    for (; count > 0 && known[count - 1].version > target; --count) {
+      const Migration& last = known[count - 1];
+      run_file(connection, last.down);
+      const sql::Use row{connection.statement(Query::delete_migration)};
+      row->bind(0, last.version);
+      row->step();
+      taken_back.push_back(status_of(last));
+    }
+  });
+  if (progress)
+    for (const MigrationStatus& done : taken_back) progress(done);
+  return static_cast<std::uint32_t>(taken_back.size());
 }
 
 void require_schema(sql::Connection& connection) {

@@ -1,6 +1,8 @@
 #include "store/parked.h"
 
+#include <algorithm>
 #include <chrono>
+#include <vector>
 
 #include "base/text.h"
 #include "outseal/error.h"
@@ -30,15 +32,15 @@ void require_subscription(sql::Connection& connection, const std::string& name) 
                 {.hint = "see the names with: outseal-relay status"}};
 }
 
-Row find_parked(sql::Connection& connection, const ParkedTarget& target) {
-  const std::string id = target.event->to_string();
+Row find_parked(sql::Connection& connection, const std::string& subscription, EventId event) {
+  const std::string id = event.to_string();
   const sql::Use row{connection.statement(Query::find_parked)};
-  row->bind_text(0, target.subscription);
+  row->bind_text(0, subscription);
   row->bind_text(1, id);
   if (!row->step())
     throw Error{ErrorCode::invalid_argument,
                 "parked",
-                "event " + id + " is not parked in subscription '" + target.subscription + "'",
+                "event " + id + " is not parked in subscription '" + subscription + "'",
                 {.hint = "see the ids with: outseal-relay parked list"}};
   if (row->text(2) != "parked")
     throw Error{ErrorCode::invalid_argument,
@@ -46,6 +48,15 @@ Row find_parked(sql::Connection& connection, const ParkedTarget& target) {
                 "event " + id + " is " + std::string{row->text(2)} + " already",
                 {.hint = "only events in the state parked can be decided about"}};
   return {row->integer(0), std::string{row->text(1)}};
+}
+
+/// The named events in the order of the log; all of them must be parked.
+std::vector<Row> find_all(sql::Connection& connection, const ParkedTarget& target) {
+  std::vector<Row> rows;
+  for (const EventId& event : target.events)
+    rows.push_back(find_parked(connection, target.subscription, event));
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.seq < b.seq; });
+  return rows;
 }
 
 /// The earliest event of the row's key that is still parked before it.
@@ -91,35 +102,52 @@ class Update {
   std::string text_;
 };
 
+std::uint64_t queue_behind(sql::Connection& connection, const ParkedTarget& target,
+                           const ParkedDecision& decision, const Row& row) {
+  return Update{connection, Query::queue_behind_one, target, decision, "queued"}
+      .with(4, row.key)
+      .with(5, row.seq)
+      .run();
+}
+
 void record(sql::Connection& connection, std::string_view act, const ParkedTarget& target,
             const ParkedDecision& decision, const ParkedCounts& counts) {
-  std::string subject = target.subscription;
-  if (target.event) subject += " event " + target.event->to_string();
-  if (target.key) subject += " key " + *target.key;
   std::string detail = "{\"discarded\":" + std::to_string(counts.discarded) +
                        ",\"queued\":" + std::to_string(counts.queued);
+  if (!target.events.empty()) {
+    detail += ",\"events\":[";
+    for (const EventId& event : target.events)
+      detail += (detail.back() == '[' ? "\"" : ",\"") + event.to_string() + "\"";
+    detail += "]";
+  }
+  if (target.key) {
+    detail += ",\"key\":";
+    append_json_string(detail, *target.key);
+  }
   if (!decision.reason.empty()) {
     detail += ",\"reason\":";
     append_json_string(detail, decision.reason);
   }
-  append_audit(connection, {decision.actor, act, subject, detail + "}"});
+  append_audit(connection, {decision.actor, act, target.subscription, detail + "}"});
 }
 
 void check(const ParkedTarget& target, const ParkedDecision& decision) {
-  const int ways = (target.event ? 1 : 0) + (target.key ? 1 : 0) + (target.all ? 1 : 0);
+  const int ways = (target.events.empty() ? 0 : 1) + (target.key ? 1 : 0) + (target.all ? 1 : 0);
   if (ways != 1)
     throw Error{ErrorCode::invalid_argument,
                 "parked",
                 "name events by id, by key, or all of them",
-                {.hint = "give EVENT_ID, --key KEY or --all"}};
+                {.hint = "give one of EVENT_ID, --key KEY and --all"}};
   if (target.key && target.key->empty())
     throw Error{ErrorCode::invalid_argument,
                 "parked",
                 "events without a key have no order",
                 {.hint = "name them by id"}};
-  for (const std::string& text : {decision.actor, decision.reason})
+  const std::string_view texts[] = {decision.actor, decision.reason,
+                                    target.key ? std::string_view{*target.key} : ""};
+  for (const std::string_view text : texts)
     if (!is_utf8(text))
-      throw Error{ErrorCode::invalid_argument, "parked", "actor and reason must be UTF-8"};
+      throw Error{ErrorCode::invalid_argument, "parked", "actor, reason and key must be UTF-8"};
 }
 
 }  // namespace
@@ -154,24 +182,20 @@ ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target,
   return sql::transact(connection, kWait, [&] {
     require_subscription(connection, target.subscription);
     ParkedCounts counts;
-    if (target.event) {
-      const Row row = find_parked(connection, target);
+    for (const Row& row : find_all(connection, target)) {
       if (const auto earlier = parked_before(connection, target.subscription, row))
         throw Error{ErrorCode::invalid_argument,
                     "redrive",
                     "event " + *earlier + " of the same key is parked before it",
                     {.hint = "decide about " + *earlier + " first, or redrive the whole key"}};
-      counts.queued =
+      counts.queued +=
           Update{connection, Query::queue_one, target, decision, "redrive"}.with(4, row.seq).run();
-      counts.queued += Update{connection, Query::queue_behind_one, target, decision, "redrive"}
-                           .with(4, row.key)
-                           .with(5, row.seq)
-                           .run();
-    } else {
+      counts.queued += queue_behind(connection, target, decision, row);
+    }
+    if (target.events.empty())
       counts.queued = Update{connection, Query::queue_all, target, decision, "redrive"}
                           .with(4, target.key)
                           .run();
-    }
     record(connection, "parked.redrive", target, decision, counts);
     return counts;
   });
@@ -188,19 +212,16 @@ ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target,
   return sql::transact(connection, kWait, [&] {
     require_subscription(connection, target.subscription);
     ParkedCounts counts;
-    if (target.event) {
-      const Row row = find_parked(connection, target);
+    const std::vector<Row> rows = find_all(connection, target);
+    for (const Row& row : rows)
+      counts.discarded += Update{connection, Query::discard_one, target, decision, "discard"}
+                              .with(4, row.seq)
+                              .run();
+    for (const Row& row : rows)
       // With an earlier one still parked, those behind this one stand behind that one as well.
-      const bool frees = !parked_before(connection, target.subscription, row);
-      counts.discarded = Update{connection, Query::discard_one, target, decision, "discard"}
-                             .with(4, row.seq)
-                             .run();
-      if (frees)
-        counts.queued = Update{connection, Query::queue_behind_one, target, decision, "queued"}
-                            .with(4, row.key)
-                            .with(5, row.seq)
-                            .run();
-    } else {
+      if (!parked_before(connection, target.subscription, row))
+        counts.queued += queue_behind(connection, target, decision, row);
+    if (target.events.empty()) {
       counts.discarded = Update{connection, Query::discard_refused, target, decision, "discard"}
                              .with(4, target.key)
                              .run();

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "outseal/ids.h"
 #include "sql/connection.h"
@@ -44,10 +45,10 @@ struct ParkedFilter {
 void list_parked(sql::Connection& connection, const ParkedFilter& filter,
                  const std::function<void(const ParkedEvent&)>& show);
 
-/// Which parked events a decision is about; exactly one of the three is set.
+/// Which parked events a decision is about; exactly one of the three ways is set.
 struct ParkedTarget {
   std::string subscription;
-  std::optional<EventId> event = {};
+  std::vector<EventId> events = {};
   std::optional<std::string> key = {};  ///< Not empty.
   bool all = false;
 };
@@ -64,16 +65,16 @@ struct ParkedCounts {
   std::uint64_t queued = 0;
 };
 
-/// Queues parked events so that the relay publishes them in the order of their keys. One event: it
-/// and those that only stand behind it. A key or all: everything parked there.
-/// @throws Error{invalid_argument} if the event is not parked, or an earlier one of its key is;
+/// Queues parked events so that the relay publishes them in the order of their keys. By id: each
+/// event and those that only stand behind it. By key or all: everything parked there.
+/// @throws Error{invalid_argument} if an event is not parked, or an earlier one of its key is;
 ///         nothing is changed then.
 /// Crash: events and the audit row are one transaction.
 ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target,
                      const ParkedDecision& decision);
 
-/// Gives up on parked events for good and queues what only stood behind them. One event: whatever
-/// its cause. A key or all: only what the sink itself refused.
+/// Gives up on parked events for good and queues what only stood behind them. By id: whatever the
+/// cause. By key or all: only what the sink itself refused.
 /// @throws as redrive(), and Error{invalid_argument} without a reason.
 /// Crash: events and the audit row are one transaction.
 ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target,

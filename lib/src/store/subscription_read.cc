@@ -104,6 +104,7 @@ Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
   const sql::Use use{rows};
   rows.bind_text(0, name_);
   rows.bind(1, static_cast<std::int64_t>(limits.events_max));
+  rows.bind(2, from.after_seq.value());
   while (rows.step() && take_row(rows, batch, limits, blocked)) {
   }
   batch.hash = sha256(batch.bytes);

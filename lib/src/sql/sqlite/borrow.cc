@@ -8,11 +8,12 @@
 namespace outseal::sql {
 
 std::unique_ptr<Connection> borrow(soci::session& session) {
-  auto* backend = dynamic_cast<soci::sqlite3_session_backend*>(session.get_backend());
-  if (backend == nullptr || backend->conn_ == nullptr)
+  // By name, not by dynamic_cast: SOCI's library does not export the type's RTTI.
+  if (session.get_backend() == nullptr || session.get_backend_name() != "sqlite3")
     throw Error{ErrorCode::invalid_config, "borrow",
                 "the SOCI session is closed or not one of the sqlite3 backend",
                 {.hint = "open it with soci::session(soci::sqlite3, \"dbname=PATH\")"}};
+  auto* backend = static_cast<soci::sqlite3_session_backend*>(session.get_backend());
   // SOCI includes sqlite3.h inside a namespace of its own; it is the same C type.
   return sqlite::wrap(reinterpret_cast<::sqlite3*>(backend->conn_));
 }

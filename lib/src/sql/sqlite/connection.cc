@@ -47,6 +47,7 @@ std::string hint_of(ErrorCode code, int result) {
   if (code == ErrorCode::schema_missing) return "run: outseal-migrate up --db sqlite:PATH";
   if (code == ErrorCode::schema_mismatch) return "run: outseal-migrate status --db sqlite:PATH";
   if (code == ErrorCode::conflict) return "roll back and run the whole transaction again";
+  if ((result & 0xff) == SQLITE_CANTOPEN) return "check that its folder exists and may be written";
   if ((result & 0xff) == SQLITE_NOTADB) return "check the path: the file is no SQLite database";
   if ((result & 0xff) == SQLITE_READONLY) return "check the file's and its folder's permissions";
   if ((result & 0xff) == SQLITE_FULL) return "free space on the file system";
@@ -240,13 +241,18 @@ std::unique_ptr<Connection> open(const std::string& path, OpenMode mode) {
                     (mode == OpenMode::create ? SQLITE_OPEN_CREATE : 0);
   const int result = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
   auto connection = std::make_unique<SqliteConnection>(handle, true);
-  if (result != SQLITE_OK) fail(handle, result, "open");
-  sqlite3_busy_timeout(handle, 5'000);  // For reads of a file that another process recovers.
-  sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  connection->execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
-                      " PRAGMA wal_autocheckpoint = 0;");
-  // The first real read of the file: tells a database from anything else.
-  connection->prepare("SELECT count(*) FROM sqlite_schema")->step();
+  try {
+    if (result != SQLITE_OK) fail(handle, result, "open");
+    sqlite3_busy_timeout(handle, 5'000);  // For reads of a file that another process recovers.
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    connection->execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
+                        " PRAGMA wal_autocheckpoint = 0;");
+    // The first real read of the file: tells a database from anything else.
+    connection->prepare("SELECT count(*) FROM sqlite_schema")->step();
+  } catch (const Error& error) {
+    throw Error{error.code(), "open", path + ": " + error.message(),
+                {.hint = error.hint(), .detail_code = error.detail_code()}};
+  }
   return connection;
 }
 

@@ -91,11 +91,15 @@ std::string_view read_text(Query query) {
     case Query::read_log_range:
       return "SELECT " OUTSEAL_EVENT_COLUMNS
              " FROM outseal_outbox o WHERE o.seq > ?1 AND o.seq <= ?2 ORDER BY o.seq";
-    // subscription, rows at most
+    // subscription, rows at most, cursor's seq. Not beyond the cursor: after a settlement it has gone
+    // back, and what it reads again goes first. Not before a parked event of the same key either.
     case Query::read_queued:
       return "SELECT " OUTSEAL_EVENT_COLUMNS
              " FROM outseal_parked p CROSS JOIN outseal_outbox o ON o.seq = p.seq"
-             " WHERE p.subscription = ?1 AND p.state = 'queued' ORDER BY p.seq LIMIT ?2";
+             " WHERE p.subscription = ?1 AND p.state = 'queued' AND p.seq <= ?3"
+             " AND (p.key = '' OR NOT EXISTS (SELECT 1 FROM outseal_parked e"
+             "  WHERE e.subscription = ?1 AND e.key = p.key AND e.seq < p.seq"
+             "  AND e.state = 'parked')) ORDER BY p.seq LIMIT ?2";
     // subscription, first position, last position
     case Query::read_redriven:
       return "SELECT " OUTSEAL_EVENT_COLUMNS

@@ -7,9 +7,8 @@ namespace {
 std::string_view finding_text(Query query) {
   switch (query) {
     // -> id, owner, started at
-    case Query::find_open_run:
-      return "SELECT id, owner, started_at FROM outseal_run WHERE finished_at IS NULL"
-             " ORDER BY id DESC LIMIT 1";
+    case Query::list_open_runs:
+      return "SELECT id, owner, started_at FROM outseal_run WHERE finished_at IS NULL";
     // started at, owner, checks -> id
     case Query::insert_run:
       return "INSERT INTO outseal_run (started_at, owner, checks) VALUES (?1, ?2, ?3) RETURNING id";

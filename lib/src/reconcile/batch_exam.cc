@@ -1,0 +1,227 @@
+#include "reconcile/batch_exam.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace outseal::reconcile {
+namespace {
+
+using sql::Query;
+using store::JournalRow;
+
+std::string number(Position position) { return std::to_string(position.value()); }
+
+/// Columns as in OUTSEAL_EVENT_COLUMNS of the dialect's query.cc.
+EventRow event_row(const sql::Statement& row) {
+  return {.seq = Seq{row.integer(0)},
+          .id = EventId::parse(row.text(1)).value_or(EventId{}),
+          .topic = row.text(2),
+          .key = row.text(3),
+          .type = row.text(4),
+          .headers = row.text(5),
+          .payload = row.blob(6),
+          .content_type = row.text(7),
+          .created_at_ms = row.integer(8)};
+}
+
+/// Where in the batch each event belongs.
+std::unordered_map<EventId, std::size_t> offsets_of(const std::vector<LogEntry>& entries) {
+  std::unordered_map<EventId, std::size_t> offsets;
+  for (std::size_t i = 0; i < entries.size(); ++i) offsets.emplace(entries[i].id, i);
+  return offsets;
+}
+
+}  // namespace
+
+void BatchImage::take(const SinkRecord& record) {
+  ++count_;
+  hash_.add(record.encoded);
+  if (bytes_.size() + record.encoded.size() > kBytesMax) truncated_ = true;
+  if (truncated_) return;
+  bytes_ += record.encoded;
+  seen_.push_back({record.position, record.event_id, bytes_.size(), record.where});
+}
+
+void BatchImage::clear() {
+  seen_.clear();
+  bytes_.clear();
+  hash_.finish();
+  count_ = 0;
+  truncated_ = false;
+}
+
+std::string_view BatchImage::encoded(std::size_t index) const {
+  const std::size_t begin = index == 0 ? 0 : seen_[index - 1].end;
+  return std::string_view{bytes_}.substr(begin, seen_[index].end - begin);
+}
+
+BatchExam::BatchExam(sql::Connection& connection, const SubscriptionInfo& subscription, Sink& sink,
+                     Problems& problems)
+    : connection_{connection}, subscription_{subscription}, sink_{sink}, problems_{problems} {
+  const sql::Use use{connection_.statement(Query::list_redriven_keys)};
+  use->bind_text(0, subscription_.name);
+  while (use->step()) redriven_keys_.emplace(use->text(0), Seq{0});
+}
+
+void BatchExam::examine(const JournalRow& row, Position end, BatchImage& image) {
+  if (image.empty()) return;  // All of it is missing, which is reported as such.
+  const std::uint64_t expected = end.value() - row.first.value() + 1;
+  const bool complete = image.count() == expected;
+  const bool same = complete && image.finish_hash() == row.hash;
+  if (!image.whole()) {
+    if (!same)
+      problems_.add("altered", row.first,
+                    "the batch at position " + number(row.first) +
+                        " does not match its hash and is too large to be searched");
+    return;
+  }
+  const std::vector<LogEntry> entries = load_entries(row);
+  check_keys(row.first, entries);
+  const bool retained = entries.size() >= row.count;
+  if (!retained) ++unretained_;
+  if (same) {
+    check_ids(row, entries, image);
+    if (image.seen().back().id != row.last_event_id)
+      problems_.add("journal", end,
+                    "the journal says that event " + row.last_event_id.to_string() +
+                        " is at position " + number(end) + ", the sink has event " +
+                        image.seen().back().id.to_string());
+    return;
+  }
+  if (!retained && !complete) return;  // What is missing is reported; the rest cannot be judged.
+  const bool named = retained && name_differences(row, entries, image);
+  if (named || !complete) return;
+  if (!retained)
+    problems_.add("altered", row.first,
+                  "the batch at position " + number(row.first) + " (" + std::to_string(row.count) +
+                      " events) does not match its hash; its rows have left the outbox, so it"
+                      " cannot be said which event differs");
+  else
+    problems_.add("journal", row.first,
+                  "the journal's hash of the batch at position " + number(row.first) +
+                      " is not that of its events, which sink and outbox agree about");
+}
+
+void BatchExam::examine_pending(const JournalRow& row, const BatchImage& image) {
+  if (image.empty() || !image.whole()) return;
+  name_differences(row, load_entries(row), image);
+}
+
+std::vector<LogEntry> BatchExam::load_entries(const JournalRow& row) {
+  std::vector<LogEntry> entries;
+  if (row.kind == BatchKind::log) {
+    // A few more than there should be are enough to name what was left out.
+    const std::size_t entries_max = row.count + 100;
+    walk_range(connection_, subscription_, row.from.after_seq, row.to.after_seq,
+               [&](LogEntry entry) {
+                 entries.push_back(std::move(entry));
+                 return entries.size() < entries_max;
+               });
+    return entries;
+  }
+  const sql::Use use{connection_.statement(Query::list_redriven_ids)};
+  use->bind_text(0, subscription_.name);
+  use->bind(1, static_cast<std::int64_t>(row.first.value()));
+  use->bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
+  while (use->step())
+    entries.push_back({Seq{use->integer(0)}, EventId::parse(use->text(1)).value_or(EventId{}),
+                       std::string{use->text(2)}});
+  return entries;
+}
+
+/// The batch has the bytes that were bound. Were the right events bound, in the right order?
+void BatchExam::check_ids(const JournalRow& row, const std::vector<LogEntry>& entries,
+                          const BatchImage& image) {
+  // Retention may have taken some entries: then the others must still come in this order.
+  std::size_t next = 0;
+  for (const BatchImage::Seen& seen : image.seen())
+    if (next < entries.size() && entries[next].id == seen.id) ++next;
+  if (next == entries.size()) return;
+  std::unordered_set<EventId> present;
+  for (const BatchImage::Seen& seen : image.seen()) present.insert(seen.id);
+  bool lost = false;
+  for (const LogEntry& entry : entries) {
+    if (present.contains(entry.id)) continue;
+    lost = true;
+    problems_.add("lost", entry.seq,
+                  "event " + entry.id.to_string() + " (seq " + std::to_string(entry.seq.value()) +
+                      ") was left out of the batch at position " + number(row.first));
+  }
+  if (!lost)
+    problems_.add("order", row.first,
+                  "the events of the batch at position " + number(row.first) +
+                      " do not stand in the order of the outbox");
+}
+
+/// Within and between log batches the log's own order holds, which the walk checks. So a key can
+/// only be out of order if some event of it was redriven.
+void BatchExam::check_keys(Position first, const std::vector<LogEntry>& entries) {
+  if (redriven_keys_.empty()) return;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const auto known = redriven_keys_.find(entries[i].key);
+    if (known == redriven_keys_.end()) continue;
+    if (entries[i].seq < known->second)
+      problems_.add("order", advance(first, i),
+                    "event " + entries[i].id.to_string() + " (seq " +
+                        std::to_string(entries[i].seq.value()) +
+                        ") comes after a later event of its key (seq " +
+                        std::to_string(known->second.value()) + ")");
+    known->second = std::max(known->second, entries[i].seq);
+  }
+}
+
+/// Encodes the events of `row` again and compares. True if any difference was found and reported.
+bool BatchExam::name_differences(const JournalRow& row, const std::vector<LogEntry>& entries,
+                                 const BatchImage& image) {
+  const bool log = row.kind == BatchKind::log;
+  const auto offsets = offsets_of(entries);
+  const sql::Use use{connection_.statement(log ? Query::read_log_range : Query::read_redriven)};
+  if (log) {
+    use->bind(0, row.from.after_seq.value());
+    use->bind(1, row.to.after_seq.value());
+  } else {
+    use->bind_text(0, subscription_.name);
+    use->bind(1, static_cast<std::int64_t>(row.first.value()));
+    use->bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
+  }
+  std::string encoded;
+  bool found = false;
+  std::size_t index = 0;
+  while (index < image.seen().size() && use->step()) {
+    const EventRow event = event_row(*use.operator->());
+    const auto offset = offsets.find(event.id);
+    if (offset == offsets.end()) continue;  // Parked, or of another topic.
+    const Position position = advance(row.first, offset->second);
+    if (image.seen()[index].position != position) continue;  // Missing there.
+    encoded.clear();  // A sink that refuses the event now leaves it empty, which differs as well.
+    sink_.encode(event, position, encoded);
+    if (image.encoded(index) != encoded) {
+      found = true;
+      name_one(event, image.seen()[index], offsets.contains(image.seen()[index].id));
+    }
+    ++index;
+  }
+  return found;
+}
+
+void BatchExam::name_one(const EventRow& bound, const BatchImage::Seen& seen, bool of_batch) {
+  const std::string at = "position " + number(seen.position) + " (" + seen.where + ")";
+  if (seen.id == bound.id) {
+    problems_.add("altered", seen.position,
+                  "the bytes of event " + seen.id.to_string() + " at " + at +
+                      " are not those that were published");
+    return;
+  }
+  if (suspects_.size() < kSuspectsMax) suspects_.insert(seen.id);
+  if (of_batch)
+    problems_.add("order", seen.position,
+                  "event " + seen.id.to_string() + " stands at " + at + ", where event " +
+                      bound.id.to_string() + " belongs");
+  else
+    problems_.add("ghost", seen.position,
+                  "event " + seen.id.to_string() + " stands at " + at +
+                      " and was never bound there; event " + bound.id.to_string() +
+                      " belongs there");
+}
+
+}  // namespace outseal::reconcile

@@ -1,0 +1,96 @@
+// The journal of one subscription, row by row, checked against itself on the way.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "reconcile/check.h"
+#include "store/subscription.h"
+
+namespace outseal::reconcile {
+
+/// Where a subscription stands, read in one statement.
+struct JournalState {
+  Position bound;
+  Tail acked;
+  Seq acked_seq;
+  std::string chain_hash;
+  std::int64_t version = 0;  ///< Every write of a relay raises it.
+  std::optional<store::JournalRow> last;
+};
+JournalState read_journal_state(sql::Connection& connection, std::string_view subscription);
+
+/// One event of the outbox, without its payload.
+struct LogEntry {
+  Seq seq;
+  EventId id;
+  std::string key;
+};
+
+/// Calls `take` for the events with from < seq <= to that belong to `subscription` and are not
+/// parked, in the order of the log, until it returns false. Reads in pages.
+void walk_range(sql::Connection& connection, const SubscriptionInfo& subscription, Seq from, Seq to,
+                const std::function<bool(LogEntry)>& take);
+
+/// Reports findings of one subscription, with subjects of the form "NAME@POSITION KIND".
+class Problems {
+ public:
+  Problems(const SubscriptionInfo& subscription, Report& report)
+      : subscription_{subscription}, report_{report} {}
+  void add(std::string_view kind, Position position, std::string detail,
+           Severity severity = Severity::critical);
+  /// About an event that has no position.
+  void add(std::string_view kind, Seq seq, std::string detail,
+           Severity severity = Severity::critical);
+
+ private:
+  const SubscriptionInfo& subscription_;
+  Report& report_;
+};
+
+/// Walks the acknowledged rows in position order. Those never change; retention may take away the
+/// first ones, also during the walk.
+///
+/// Between the rows it checks: no hole and no overlap in positions, none in the log, the chain of
+/// hashes, and that nothing committed was left out between two batches. Constant memory.
+class JournalWalk {
+ public:
+  JournalWalk(sql::Connection& connection, const SubscriptionInfo& subscription,
+              const JournalState& state, Problems& problems);
+
+  /// The current row; nullptr after the last one.
+  const store::JournalRow* row() const { return row_ ? &*row_ : nullptr; }
+  /// Last position of the current row, cut off where the next row begins.
+  Position end() const;
+  /// First position that the journal still knows; positions before it cannot be checked.
+  Position start() const { return start_; }
+  void next();
+  /// Checks what stands behind the last row: pending batch, chain and cursor of the subscription.
+  void finish();
+
+ private:
+  std::optional<store::JournalRow> fetch();
+  bool begins_journal(Position first);
+  bool overtaken_by_retention();
+  void check_link(const store::JournalRow& row);
+  void check_range(const store::JournalRow& row);
+  void check_nothing_lost(Seq from, Seq to);
+
+  sql::Connection& connection_;
+  const SubscriptionInfo& subscription_;
+  const JournalState& state_;
+  Problems& problems_;
+  std::deque<store::JournalRow> page_;
+  Position fetched_;
+  std::optional<store::JournalRow> previous_;
+  std::optional<store::JournalRow> row_;
+  std::optional<store::JournalRow> ahead_;
+  Position start_;
+  std::optional<Seq> log_end_;  ///< Where the last log batch ended; empty: not known.
+};
+
+}  // namespace outseal::reconcile

@@ -1,0 +1,180 @@
+#include "reconcile/run.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/owner.h"
+#include "base/text.h"
+#include "outseal/error.h"
+
+namespace outseal::reconcile {
+namespace {
+
+using sql::Query;
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kWait{10'000};
+
+std::int64_t elapsed_since(steady_clock::time_point begin) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - begin).count();
+}
+
+bool finish_run(sql::Connection& connection, std::int64_t id, std::string_view summary) {
+  const sql::Use use{connection.statement(Query::finish_run)};
+  use->bind(0, id);
+  use->bind(1, connection.now_ms());
+  use->bind_text(2, summary);
+  use->step();
+  return connection.changes() == 1;
+}
+
+struct OpenRun {
+  std::int64_t id = 0;
+  std::string owner;
+  std::int64_t started_at_ms = 0;
+};
+
+std::vector<OpenRun> list_open_runs(sql::Connection& connection) {
+  std::vector<OpenRun> runs;
+  const sql::Use use{connection.statement(Query::list_open_runs)};
+  while (use->step()) runs.push_back({use->integer(0), std::string{use->text(1)}, use->integer(2)});
+  return runs;
+}
+
+void take_over(sql::Connection& connection, const OpenRun& run) {
+  const std::int64_t age_ms = connection.now_ms() - run.started_at_ms;
+  if (!is_certainly_gone(run.owner) && age_ms < kRunAgeMax.count())
+    throw Error{
+        ErrorCode::refused,
+        "run",
+        "run " + std::to_string(run.id) + " is at work since " + to_rfc3339(run.started_at_ms) +
+            " (" + run.owner + ")",
+        {.hint = "wait for it to end; a run that died elsewhere is taken over after 1 hour"}};
+  finish_run(connection, run.id, R"({"abandoned":true})");
+}
+
+std::int64_t begin_run(sql::Connection& connection,
+                       const std::vector<std::unique_ptr<Check>>& checks) {
+  std::string names = "[";
+  for (const auto& check : checks) {
+    if (names.size() > 1) names += ",";
+    append_json_string(names, check->name());
+  }
+  names += "]";
+  return sql::transact(connection, kWait, [&] {
+    for (const OpenRun& run : list_open_runs(connection)) take_over(connection, run);
+    const std::string owner = this_owner();
+    const sql::Use use{connection.statement(Query::insert_run)};
+    use->bind(0, connection.now_ms());
+    use->bind_text(1, owner);
+    use->bind_text(2, names);
+    use->step();
+    return use->integer(0);
+  });
+}
+
+/// Ends the run also when a check throws, so that the next one need not take it over.
+class RunGuard {
+ public:
+  RunGuard(sql::Connection& connection, std::int64_t id) : connection_{connection}, id_{id} {}
+  ~RunGuard() {
+    if (done_) return;
+    try {
+      sql::transact(connection_, kWait,
+                    [&] { finish_run(connection_, id_, R"({"failed":true})"); });
+    } catch (const std::exception&) {
+      // The failure that got us here is the one to report.
+    }
+  }
+  RunGuard(const RunGuard&) = delete;
+  RunGuard& operator=(const RunGuard&) = delete;
+  void release() { done_ = true; }
+
+ private:
+  sql::Connection& connection_;
+  std::int64_t id_;
+  bool done_ = false;
+};
+
+/// A subject was looked at if its subscription was asked for and could be read.
+bool covers(const CheckOptions& options, const Report& report, std::string_view subject) {
+  const std::string_view scope = scope_of(subject);
+  const auto& named = options.subscriptions;
+  if (!named.empty() && std::find(named.begin(), named.end(), scope) == named.end()) return false;
+  return std::none_of(report.skips().begin(), report.skips().end(),
+                      [&](const Report::Skip& skip) { return skip.subscription == scope; });
+}
+
+std::string summary_of(const RunResult& result) {
+  std::string text = "{\"checks\":{";
+  for (const CheckResult& check : result.checks) {
+    if (&check != &result.checks.front()) text += ",";
+    append_json_string(text, check.name);
+    text += ":{";
+    for (const Report::Count& count : check.report.counts()) {
+      append_json_string(text, count.what);
+      text += ":" + std::to_string(count.count) + ",";
+    }
+    text += "\"opened\":" + std::to_string(check.life.opened) +
+            ",\"seen\":" + std::to_string(check.life.seen) +
+            ",\"decided\":" + std::to_string(check.life.decided) +
+            ",\"closed\":" + std::to_string(check.life.closed) +
+            ",\"beyond\":" + std::to_string(check.report.beyond()) +
+            ",\"skipped\":" + std::to_string(check.report.skips().size()) +
+            ",\"elapsed_ms\":" + std::to_string(check.report.elapsed_ms) + "}";
+  }
+  return text + "},\"open\":" + std::to_string(result.open) + "}";
+}
+
+void write_results(sql::Connection& connection, const CheckOptions& options, RunResult& result) {
+  sql::transact(connection, kWait, [&] {
+    result.open = 0;
+    for (CheckResult& check : result.checks) {
+      const auto covered = [&](std::string_view subject) {
+        return covers(options, check.report, subject);
+      };
+      check.life = record_findings(connection, result.id, check.name, check.report, covered);
+      result.open += check.life.open + check.report.beyond();
+    }
+    if (!finish_run(connection, result.id, summary_of(result)))
+      throw Error{ErrorCode::refused,
+                  "run",
+                  "another run took over after 1 hour",
+                  {.hint = "run again, with fewer checks or subscriptions at once"}};
+  });
+}
+
+}  // namespace
+
+RunResult run_checks(sql::Connection& connection, const std::vector<std::unique_ptr<Check>>& checks,
+                     const CheckOptions& options, const SinkMaker& make_sink,
+                     const Progress& progress) {
+  options.validate();
+  const auto begin = steady_clock::now();
+  RunResult result;
+  result.id = begin_run(connection, checks);
+  RunGuard guard{connection, result.id};
+  // The clock is read before the subscriptions: what was acknowledged in between is not overdue.
+  const std::int64_t now_ms = connection.now_ms();
+  CheckContext context{.connection = connection,
+                       .options = options,
+                       .subscriptions = load_subscriptions(connection, options.subscriptions),
+                       .now_ms = now_ms,
+                       .make_sink = make_sink,
+                       .progress = progress};
+  for (const auto& check : checks) {
+    const auto check_begin = steady_clock::now();
+    Report report{options.findings_max};
+    check->run(context, report);
+    report.elapsed_ms = elapsed_since(check_begin);
+    for (const Report::Skip& skip : report.skips())
+      if (skip.failure != nullptr && result.failure == nullptr) result.failure = skip.failure;
+    result.checks.push_back({std::string{check->name()}, std::move(report), {}});
+  }
+  write_results(connection, options, result);
+  guard.release();
+  result.elapsed_ms = elapsed_since(begin);
+  return result;
+}
+
+}  // namespace outseal::reconcile

@@ -1,0 +1,59 @@
+#include "sinks/factory.h"
+
+#include "outseal/error.h"
+#include "sinks/file_sink.h"
+#include "sinks/stdout_sink.h"
+
+namespace outseal::sinks {
+namespace {
+
+/// file:PATH and file:///PATH; "file://name" looks like a relative path but means a host.
+std::string file_path(const Url& url) {
+  if (url.rest.starts_with("///")) return url.rest.substr(2);
+  if (url.rest.empty() || url.rest.starts_with("//"))
+    throw Error{
+        ErrorCode::invalid_argument,
+        "sink",
+        "\"" + url.redacted() + "\" names no file",
+        {.hint = "write file:PATH, for example file:events.ndjson or file:/var/lib/e.ndjson"}};
+  return url.rest;
+}
+
+std::unique_ptr<Sink> make_file_sink(const Url& url, const SinkContext& context) {
+  using Options = FileSinkOptions;
+  url.refuse_parameters_except("segment_bytes event_bytes_max");
+  const Options options{
+      .segment_bytes = url.number("segment_bytes", Options::kSegmentBytesDefault,
+                                  Options::kSegmentBytesMin, Options::kSegmentBytesMax),
+      .event_bytes_max = url.number("event_bytes_max", Options::kEventBytesDefault,
+                                    Options::kEventBytesMin, kLineBytesMax)};
+  return std::make_unique<FileSink>(file_path(url), context.event_source, options);
+}
+
+std::unique_ptr<Sink> make_stdout_sink(const Url& url, const SinkContext& context) {
+  url.refuse_parameters_except("");
+  if (!url.rest.empty())
+    throw Error{ErrorCode::invalid_argument,
+                "sink",
+                "nothing may follow \"stdout:\"",
+                {.hint = "for a file write file:PATH"}};
+  return std::make_unique<StdoutSink>(context.event_source);
+}
+
+}  // namespace
+
+std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context) {
+  if (url.scheme == "file") return make_file_sink(url, context);
+  if (url.scheme == "stdout") return make_stdout_sink(url, context);
+  throw Error{ErrorCode::invalid_argument,
+              "sink",
+              "unknown scheme \"" + url.scheme + "\"",
+              {.hint = "known sinks: file:PATH, stdout:"}};
+}
+
+std::string sink_help() {
+  return "file:PATH[?segment_bytes=N&event_bytes_max=N]  newline-delimited JSON, exactly once\n"
+         "stdout:                                        newline-delimited JSON, at least once\n";
+}
+
+}  // namespace outseal::sinks

@@ -1,0 +1,33 @@
+// The store's suite on SQLite.
+#include <soci/soci.h>
+#include <soci/sqlite3/soci-sqlite3.h>
+
+#include "conformance/store_suite.h"
+#include "store/migrations.h"
+#include "support/temp_folder.h"
+
+namespace outseal::test {
+namespace {
+
+class SqliteStore final : public StoreUnderTest {
+ public:
+  SqliteStore() {
+    const auto connection = sql::open(url(), sql::OpenMode::create);
+    store::migrate_up(*connection, store::newest_version(), [](const store::MigrationStatus&) {});
+    connection->execute("CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL)");
+    connection->execute("INSERT INTO account VALUES (1, 100), (2, 100)");
+  }
+  Url url() const override { return Url::parse("--db", "sqlite:" + folder_.file("store.db")); }
+  std::unique_ptr<soci::session> session() const override {
+    return std::make_unique<soci::session>(soci::sqlite3, "dbname=" + folder_.file("store.db"));
+  }
+
+ private:
+  TempFolder folder_;
+};
+
+}  // namespace
+
+std::unique_ptr<StoreUnderTest> make_store() { return std::make_unique<SqliteStore>(); }
+
+}  // namespace outseal::test

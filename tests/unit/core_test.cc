@@ -1,0 +1,352 @@
+// The core's decisions one by one: every row of the recovery table, and what each trouble leads to.
+// Interleavings are the simulation's business (tests/sim).
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "relay/core.h"
+
+using namespace outseal;
+using namespace outseal::relay;
+using namespace std::chrono_literals;
+
+namespace {
+
+EventId id_of(std::uint8_t number) {
+  std::array<std::uint8_t, 16> bytes{};
+  bytes[15] = number;
+  return EventId{bytes};
+}
+
+Tail tail_at(std::uint8_t position) {
+  return position == 0 ? Tail{} : Tail{Position{position}, id_of(position)};
+}
+
+/// Events first..last; the event at position p has seq p and id p.
+BatchPtr batch_of(std::uint8_t first, std::uint8_t last) {
+  Batch batch;
+  batch.first = Position{first};
+  batch.prior = tail_at(static_cast<std::uint8_t>(first - 1));
+  batch.from = {.after_seq = Seq{first - 1}};
+  batch.to = {.after_seq = Seq{last}};
+  for (std::uint8_t p = first; p <= last; ++p) {
+    batch.bytes += "x";
+    batch.entries.push_back({Seq{p}, id_of(p), batch.bytes.size()});
+  }
+  return std::make_shared<Batch>(std::move(batch));
+}
+
+BatchPtr nothing_after(std::uint8_t position) {
+  Batch batch;
+  batch.first = advance(Position{position});
+  batch.prior = tail_at(position);
+  batch.from = batch.to = {.after_seq = Seq{position}};
+  return std::make_shared<Batch>(std::move(batch));
+}
+
+store::SubscriptionState state_of(std::uint8_t acked, std::uint8_t bound) {
+  store::SubscriptionState state;
+  state.cursor.after_seq = Seq{bound};
+  state.acked = tail_at(acked);
+  state.bound = Position{bound};
+  state.epoch = Epoch{7};
+  return state;
+}
+
+SinkOpened opened_at(std::optional<Tail> tail) { return {OpenResult{.tail = tail}}; }
+
+struct Relay {
+  Core core;
+  Milliseconds now{0};
+  std::vector<Command> last;
+
+  explicit Relay(CoreOptions options = {}) : core{options} { on(Started{}); }
+  void on(const Input& input) { last = core.on(input, now); }
+  template <typename C>
+  const C* find() const {
+    for (const Command& command : last)
+      if (const C* found = std::get_if<C>(&command)) return found;
+    return nullptr;
+  }
+  template <typename C>
+  const C& get() const {
+    const C* found = find<C>();
+    REQUIRE(found != nullptr);
+    return *found;
+  }
+  /// What looks wrong halts only a relay that still leads: the lease is asked for first.
+  const Halt& halt() {
+    get<RenewLease>();
+    on(LeaseRenewed{});
+    return get<Halt>();
+  }
+  void lead(std::uint8_t acked, std::uint8_t bound) {
+    get<AcquireLease>();
+    on(LeaseGranted{state_of(acked, bound)});
+    get<OpenSink>();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("tail as acknowledged and nothing pending: the log is read on") {
+  Relay relay;
+  relay.lead(3, 3);
+  relay.on(opened_at(tail_at(3)));
+  const ReadPage& read = relay.get<ReadPage>();
+  CHECK(read.from.after_seq == Seq{3});
+  CHECK(read.prior == tail_at(3));
+}
+
+TEST_CASE("tail as acknowledged with a batch pending: all of it is sent") {
+  Relay relay;
+  relay.lead(3, 6);
+  relay.on(opened_at(tail_at(3)));
+  CHECK(relay.get<ReadJournal>().position == Position{4});
+  relay.on(JournalRead{batch_of(4, 6)});
+  CHECK(relay.get<Deliver>().from == 0);
+}
+
+TEST_CASE("tail inside of the pending batch: only the rest is sent") {
+  Relay relay;
+  relay.lead(3, 6);
+  relay.on(opened_at(tail_at(5)));
+  relay.on(JournalRead{batch_of(4, 6)});
+  CHECK(relay.get<Deliver>().from == 2);
+}
+
+TEST_CASE("tail at the end of the pending batch: nothing is sent, it is acknowledged") {
+  Relay relay;
+  relay.lead(3, 6);
+  relay.on(opened_at(tail_at(6)));
+  relay.on(JournalRead{batch_of(4, 6)});
+  CHECK(relay.find<Deliver>() == nullptr);
+  relay.on(PageRead{nothing_after(6)});
+  CHECK(relay.get<Acknowledge>().ack.tail == tail_at(6));
+}
+
+TEST_CASE("tail behind the acknowledged position: halt, or rebuild if allowed") {
+  Relay careful;
+  careful.lead(6, 6);
+  careful.on(opened_at(tail_at(2)));
+  const Halt& halt = careful.halt();
+  CHECK(halt.code == ErrorCode::refused);
+  CHECK(halt.hint.find("--rebuild") != std::string::npos);
+
+  Relay relay{{.rebuild = true}};
+  relay.lead(6, 6);
+  relay.on(opened_at(tail_at(2)));
+  CHECK(relay.get<ReadJournal>().position == Position{2});
+  relay.on(JournalRead{batch_of(1, 4)});
+  CHECK(relay.get<Deliver>().from == 2);
+  relay.on(Delivered{{.done = 4}});
+  CHECK(relay.get<ReadJournal>().position == Position{4});
+  relay.on(JournalRead{batch_of(1, 4)});
+  CHECK(relay.get<ReadJournal>().position == Position{5});
+  relay.on(JournalRead{batch_of(5, 6)});
+  CHECK(relay.get<Deliver>().from == 0);
+  relay.on(Delivered{{.done = 2}});
+  relay.get<ReadPage>();
+}
+
+TEST_CASE("another event at the tail, or a tail beyond what was bound: fork") {
+  for (const Tail& tail : {Tail{Position{3}, id_of(9)}, tail_at(4), Tail{Position{0}, id_of(1)}}) {
+    Relay relay{{.rebuild = true}};
+    relay.lead(3, 3);
+    relay.on(opened_at(tail));
+    if (tail.position == Position{0}) relay.on(JournalRead{batch_of(1, 3)});
+    const Halt& halt = relay.halt();
+    CHECK(halt.code == ErrorCode::refused);
+    CHECK(halt.what.find("fork") != std::string::npos);
+  }
+  Relay relay;
+  relay.lead(3, 6);
+  relay.on(opened_at(Tail{Position{5}, id_of(99)}));
+  relay.on(JournalRead{batch_of(4, 6)});
+  CHECK(relay.halt().code == ErrorCode::refused);
+}
+
+TEST_CASE("a pending batch that cannot be read again halts the relay") {
+  Relay relay;
+  relay.lead(3, 6);
+  relay.on(opened_at(tail_at(3)));
+  relay.on(JournalUnreadable{"gone"});
+  CHECK(relay.halt().code == ErrorCode::refused);
+}
+
+TEST_CASE("a relay that slept through a takeover stands by instead of crying fork") {
+  Relay relay;
+  relay.lead(3, 3);
+  relay.on(opened_at(tail_at(5)));
+  relay.get<RenewLease>();
+  relay.on(Fenced{});
+  CHECK(relay.find<Halt>() == nullptr);
+  relay.get<CloseSink>();
+}
+
+TEST_CASE("a sink without a tail gets the whole pending batch again") {
+  Relay relay;
+  relay.lead(3, 6);
+  relay.on(opened_at(std::nullopt));
+  relay.on(JournalRead{batch_of(4, 6)});
+  CHECK(relay.get<Deliver>().from == 0);
+}
+
+TEST_CASE("the acknowledgement rides on the next intent, and alone when there is none") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 2)});
+  CHECK_FALSE(relay.get<Bind>().ack.has_value());
+  relay.on(Bound{});
+  CHECK(relay.get<Deliver>().batch->size() == 2);
+  CHECK(relay.get<ReadPage>().prior == tail_at(2));  // Read ahead while it is in flight.
+  relay.on(PageRead{batch_of(3, 4)});
+  CHECK(relay.find<Bind>() == nullptr);  // One batch in flight at a time.
+  relay.on(Delivered{{.done = 2}});
+  CHECK(relay.get<Bind>().ack->tail == tail_at(2));
+  relay.on(Bound{});
+  relay.on(PageRead{nothing_after(4)});
+  relay.on(Delivered{{.done = 2}});
+  relay.on(PageRead{nothing_after(4)});
+  CHECK(relay.get<Acknowledge>().ack.tail == tail_at(4));
+}
+
+TEST_CASE("a sink that wants a retry is opened again and resumes after its tail") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 3)});
+  relay.on(Bound{});
+  relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .done = 1}});
+  relay.get<CloseSink>();
+  relay.now += relay.get<Wait>().duration;
+  relay.on(TimerFired{});
+  if (relay.find<OpenSink>() == nullptr) {  // The timer was the page's or the lease's.
+    relay.now += 60s;
+    relay.on(TimerFired{});
+  }
+  relay.on(opened_at(tail_at(1)));
+  CHECK(relay.get<Deliver>().from == 1);
+}
+
+TEST_CASE("a refusal after binding is settled and the log is read from there") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 3)});
+  relay.on(Bound{});
+  relay.on(PageRead{nothing_after(3)});
+  relay.on(Delivered{
+      {.status = DeliveryResult::Status::rejected, .done = 1, .detail = "too odd"}});
+  CHECK(relay.get<Settle>().done == 1);
+  relay.on(Settled{{.after_seq = Seq{2}}});
+  const ReadPage& read = relay.get<ReadPage>();
+  CHECK(read.from.after_seq == Seq{2});
+  CHECK(read.prior == tail_at(1));
+}
+
+TEST_CASE("a fenced relay drops its work, closes the sink and stands by") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 3)});
+  relay.on(Fenced{});
+  relay.get<CloseSink>();
+  CHECK(relay.find<Deliver>() == nullptr);
+  relay.now += 1s;
+  relay.on(TimerFired{});
+  relay.get<AcquireLease>();
+}
+
+TEST_CASE("an intent in doubt is found out by acquiring again") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 3)});
+  relay.on(DatabaseFailed{"connection lost"});
+  CHECK(relay.find<Deliver>() == nullptr);
+  relay.now += 60s;
+  relay.on(TimerFired{});
+  relay.get<AcquireLease>();
+  relay.on(LeaseGranted{state_of(0, 3)});
+  relay.on(opened_at(Tail{}));
+  CHECK(relay.get<ReadJournal>().position == Position{1});
+}
+
+TEST_CASE("a sink that failed for good or cannot be used ends the relay") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on({SinkOpened{{.status = OpenResult::Status::unusable, .detail = "no such folder"}}});
+  CHECK(relay.get<Halt>().code == ErrorCode::sink_unreachable);
+
+  Relay second;
+  second.lead(0, 0);
+  second.on({SinkOpened{{.status = OpenResult::Status::refused, .detail = "foreign"}}});
+  CHECK(second.get<Halt>().code == ErrorCode::refused);
+
+  Relay third;
+  third.lead(0, 0);
+  third.on(opened_at(Tail{}));
+  third.on(PageRead{batch_of(1, 1)});
+  third.on(Bound{});
+  third.on(Delivered{{.status = DeliveryResult::Status::failed, .detail = "fsync"}});
+  CHECK(third.get<Halt>().code == ErrorCode::sink_unreachable);
+}
+
+TEST_CASE("draining ends with the last acknowledgement and the lease given back") {
+  Relay relay{{.drain = true}};
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(PageRead{nothing_after(1)});
+  relay.on(Delivered{{.done = 1}});
+  relay.on(PageRead{nothing_after(1)});
+  relay.get<Acknowledge>();
+  relay.on(Acknowledged{});
+  relay.get<ReleaseLease>();
+  relay.on(LeaseReleased{});
+  relay.get<CloseSink>();
+  CHECK(relay.get<Finish>().drained);
+}
+
+TEST_CASE("a stop lets the batch in flight finish and acknowledges it") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(PageRead{batch_of(2, 2)});
+  relay.on(StopRequested{});
+  CHECK(relay.find<Bind>() == nullptr);
+  relay.on(Delivered{{.done = 1}});
+  relay.get<Acknowledge>();
+  relay.on(Acknowledged{});
+  relay.on(LeaseReleased{});
+  CHECK_FALSE(relay.get<Finish>().drained);
+}
+
+TEST_CASE("a draining relay gives up on a standing leader or sink after its patience") {
+  Relay relay{{.drain = true, .standby_max = 5s}};
+  for (int i = 0; i < 20 && relay.find<Halt>() == nullptr; ++i) {
+    if (relay.find<AcquireLease>() != nullptr) relay.on(LeaseDenied{"other", 9s});
+    if (relay.find<Halt>() != nullptr) break;
+    relay.now += 1s;
+    relay.on(TimerFired{});
+  }
+  CHECK(relay.get<Halt>().code == ErrorCode::lease_lost);
+}
+
+TEST_CASE("the lease is renewed while the sink is slow") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(PageRead{nothing_after(1)});
+  relay.now += 4s;
+  relay.on(TimerFired{});
+  relay.get<RenewLease>();
+}

@@ -1,0 +1,57 @@
+// outseal-relay: publishes the outbox, shows how far it is, decides about parked events.
+#include "options.h"
+#include "relay_commands.h"
+
+namespace outseal::tools {
+
+namespace {
+
+const Program kProgram{
+    .name = "outseal-relay",
+    .summary = "publishes each committed event once, in the order of its key.",
+    .commands = {
+        {.path = "run",
+         .summary = "Publishes until SIGTERM, or until everything committed is published. Any "
+                    "number may run: one leads, the others stand by.",
+         .required = {Option::db, Option::sink},
+         .optional = {Option::subscription, Option::topics, Option::event_source, Option::drain,
+                      Option::rebuild, Option::batch_events, Option::batch_bytes, Option::lease_ms,
+                      Option::poll_min_ms, Option::poll_max_ms, Option::backoff_min_ms,
+                      Option::backoff_max_ms, Option::standby_max_ms, Option::retention_s,
+                      Option::journal_retention_s, Option::retention_step_rows, Option::log_level,
+                      Option::config, Option::json},
+         .run = relay_run},
+        {.path = "status",
+         .summary = "Shows each subscription: published, waiting, leader, parked.",
+         .required = {Option::db},
+         .optional = {Option::config, Option::json},
+         .run = relay_status},
+        {.path = "parked list",
+         .summary = "Lists events that were set aside, in the order of the log.",
+         .required = {Option::db},
+         .optional = {Option::subscription, Option::state, Option::key, Option::config,
+                      Option::json},
+         .run = parked_list},
+        {.path = "parked redrive",
+         .summary = "Queues parked events to be published again: by id each with those that only "
+                    "stand behind it, by key or all everything parked there.",
+         .required = {Option::db},
+         .optional = {Option::event, Option::key, Option::all, Option::subscription, Option::reason,
+                      Option::actor, Option::config, Option::json},
+         .run = parked_redrive},
+        {.path = "parked discard",
+         .summary = "Gives up on parked events for good and queues those that only stood behind "
+                    "them. By key or all it discards only what the sink itself refused.",
+         .required = {Option::db, Option::reason},
+         .optional = {Option::event, Option::key, Option::all, Option::subscription, Option::actor,
+                      Option::config, Option::json},
+         .run = parked_discard},
+    }};
+
+}  // namespace
+
+}  // namespace outseal::tools
+
+int main(int argc, char** argv) {
+  return outseal::tools::run_program(outseal::tools::kProgram, argc, argv);
+}

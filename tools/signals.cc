@@ -1,0 +1,51 @@
+#include "signals.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "console.h"
+#include "outseal/error.h"
+
+namespace outseal::tools {
+
+SignalWatch::SignalWatch() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  // A reader of stdout that is gone is an error of a write, not the end of the process.
+  ::signal(SIGPIPE, SIG_IGN);
+  signals_ = ::signalfd(-1, &set, SFD_CLOEXEC);
+  end_ = ::eventfd(0, EFD_CLOEXEC);
+  if (signals_ < 0 || end_ < 0)
+    throw Error{ErrorCode::internal, "signals", "cannot make a signalfd"};
+  thread_ = std::thread{[this] { watch(); }};
+}
+
+SignalWatch::~SignalWatch() {
+  const std::uint64_t one = 1;
+  // Cannot fail: the counter is at 0.
+  if (::write(end_, &one, sizeof one) == sizeof one) thread_.join();
+  ::close(signals_);
+  ::close(end_);
+}
+
+void SignalWatch::watch() {
+  pollfd files[] = {{signals_, POLLIN, 0}, {end_, POLLIN, 0}};
+  while (true) {
+    if (::poll(files, 2, -1) < 0) continue;  // EINTR
+    if (files[1].revents != 0) return;
+    signalfd_siginfo info{};
+    if (::read(signals_, &info, sizeof info) != sizeof info) continue;
+    const int number = static_cast<int>(info.ssi_signo);
+    if (stop_.stop_requested()) ::_exit(128 + number);
+    log_event("info", "stopping", {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
+    stop_.request_stop();
+  }
+}
+
+}  // namespace outseal::tools
