@@ -10,7 +10,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 requests=$root/examples/requests.tsv
-readonly requests_per_second=400 kills=2 wait_seconds_max=120
+readonly requests_per_second=400 kills=2 run_seconds_max=300
 
 main() {
   case "${1:-}" in
@@ -20,6 +20,7 @@ main() {
   esac
   cd "$work"
   expect_from_requests
+  deadline=$((SECONDS + run_seconds_max))
 
   say "schema: outseal-migrate up"
   "$bin/outseal-migrate" up --db sqlite:shop.db >migrate.log 2>&1 || fail "migrate" migrate.log
@@ -114,24 +115,33 @@ payments() { sqlite3 -readonly shop.db 'SELECT count(*) FROM payment' 2>/dev/nul
 published_files() { cat events.ndjson events.ndjson.[0-9]* 2>/dev/null || true; }
 published() { published_files | wc -l; }
 
-# Kills both once the N-th share of the payments is made and something new is published.
+# Kills the service once the N-th share of the payments is made, and the relay as soon as it has
+# published something since it was started, which mostly is the same moment.
 kill_in_the_middle() {
-  local goal=$((want_executed * $1 / (kills + 1))) published_before
+  local goal=$((want_executed * $1 / (kills + 1))) published_before made
   published_before=$(published)
-  until [[ $(payments) -ge $goal && $(published) -gt $published_before ]]; do
-    kill -0 "$service" 2>/dev/null || fail "the service" service.log
-    kill -0 "$relay" 2>/dev/null || fail "the relay" relay.log
-    [[ $SECONDS -lt $wait_seconds_max ]] || fail "waiting for payment $goal"
-    sleep 0.02
-  done
-  kill -KILL "$service" "$relay"
-  wait "$service" "$relay" 2>/dev/null || true
-  service= relay=
-  local made
+  until [[ $(payments) -ge $goal ]]; do wait_for "$service" "the service" service.log; done
+  stop_dead service
+  until [[ $(published) -gt $published_before ]]; do wait_for "$relay" "the relay" relay.log; done
+  stop_dead relay
   made=$(payments)
   [[ $made -lt $want_executed ]] || fail "killing in the middle (all payments were made)"
   say "SIGKILL to service and relay: $made of $want_executed payments made," \
     "$(published) events published"
+}
+
+# stop_dead service|relay: SIGKILL, and bash's own word on it is swallowed.
+stop_dead() {
+  kill -KILL "${!1}"
+  wait "${!1}" 2>/dev/null || true
+  printf -v "$1" ''
+}
+
+# wait_for PID NAME LOG: a short pause, as long as the process lives and there is time.
+wait_for() {
+  kill -0 "$1" 2>/dev/null || fail "$2" "$3"
+  [[ $SECONDS -lt $deadline ]] || fail "waiting for $2"
+  sleep 0.02
 }
 
 count() {

@@ -93,6 +93,7 @@ std::string help_text(const Program& program, const Command& command) {
     const std::string origin = origin_of(row);
     if (!origin.empty()) text += "      " + origin + "\n";
   }
+  if (command.notes != nullptr) text += "\n" + command.notes();
   return text + "\n" + exit_codes();
 }
 

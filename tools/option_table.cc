@@ -1,4 +1,5 @@
 #include <cctype>
+#include <cstdint>
 
 #include "options.h"
 #include "outseal/error.h"
@@ -30,7 +31,7 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Take back even if unpublished or parked events are dropped with their table."},
 
     {Option::sink, "sink", "URL", text, everywhere, "", 0, 0,
-     "Where events go: file:PATH or stdout:. A subscription keeps to its first sink."},
+     "Where events go; run --help lists the sinks. A subscription keeps to its first sink."},
     {Option::subscription, "subscription", "NAME", text, everywhere, "main", 0, 0,
      "The named cursor over the outbox; two relays with one name take turns."},
     {Option::topics, "topics", "PATTERN", list, everywhere, "*", 0, 0,
@@ -62,7 +63,7 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
     {Option::backoff_max_ms, "backoff-max-ms", "N", number, everywhere, "30000", 1, kHour_ms,
      "Longest wait between two tries."},
     {Option::standby_max_ms, "standby-max-ms", "N", number, everywhere, "30000", 0, kHour_ms,
-     "With --drain: give up (exit 1) after another relay has led for this long."},
+     "With --drain: give up (exit 5) after another relay has led for this long."},
     {Option::retention_s, "retention-s", "N", number, everywhere, "604800", 0, 100 * kYear_s,
      "How long published events stay in the outbox; 0 keeps them for ever. Longer: more disk, and "
      "more that can be sent again to a sink that lost data. Unpublished and parked events always "
@@ -84,6 +85,30 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Why; kept in the audit trail."},
     {Option::actor, "actor", "NAME", text, environment, "", 0, 0,
      "Who decides, for the audit trail; user@host if not given."},
+
+    {Option::check, "check", "NAME", list, command_line, "", 0, 0,
+     "Only these checks; all if not given."},
+    {Option::subscriptions, "subscription", "NAME", list, command_line, "", 0, 0,
+     "Only these subscriptions; all if not given."},
+    {Option::read_sink, "sink", "URL", text, command_line, "", 0, 0,
+     "Read this sink instead of the one that the relay was given, for example a copy. Needs one "
+     "--subscription if there are several."},
+    {Option::grace_stuck_s, "grace-stuck-s", "N", number, everywhere, "300", 0, kYear_s,
+     "How long an operation may be open before it counts as stuck, in seconds."},
+    {Option::grace_unpublished_s, "grace-unpublished-s", "N", number, everywhere, "300", 0, kYear_s,
+     "How long a committed event may wait for its acknowledgement, in seconds."},
+    {Option::grace_parked_s, "grace-parked-s", "N", number, everywhere, "3600", 0, kYear_s,
+     "How long an event may be parked before the warning becomes an error, in seconds."},
+    {Option::findings_max, "findings-max", "N", number, everywhere, "100", 1, 10'000,
+     "Findings that each check keeps by name; more are counted. All are written in one "
+     "transaction: more hold the write lock longer."},
+    {Option::any_state, "all", "", toggle, command_line, "", 0, 0,
+     "Closed and decided findings as well."},
+    {Option::finding, "finding", "ID", number, positional, "", 1, INT64_MAX,
+     "Number of a finding."},
+    {Option::decision, "as", "accepted|false_alarm|repaired", choice, command_line, "", 0, 0,
+     "accepted and false_alarm stay so while the finding is seen; repaired opens it again if the "
+     "next run still sees it."},
 }};
 
 constexpr bool in_order() {

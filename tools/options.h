@@ -52,6 +52,17 @@ enum class Option {
   state,
   reason,
   actor,
+  // outseal-reconcile.
+  check,
+  subscriptions,
+  read_sink,
+  grace_stuck_s,
+  grace_unpublished_s,
+  grace_parked_s,
+  findings_max,
+  any_state,
+  finding,
+  decision,
   count_,
 };
 inline constexpr std::size_t kOptionCount = static_cast<std::size_t>(Option::count_);
@@ -117,6 +128,8 @@ struct Command {
   std::vector<Option> optional;
   /// Does the work and returns the exit code; throws Error.
   int (*run)(const Settings&);
+  /// More text for --help, after the options; may be empty.
+  std::string (*notes)() = nullptr;
 };
 
 struct Program {

@@ -1,6 +1,7 @@
 // outseal-relay: publishes the outbox, shows how far it is, decides about parked events.
 #include "options.h"
 #include "relay_commands.h"
+#include "sinks/factory.h"
 
 namespace outseal::tools {
 
@@ -20,7 +21,8 @@ const Program kProgram{
                       Option::backoff_max_ms, Option::standby_max_ms, Option::retention_s,
                       Option::journal_retention_s, Option::retention_step_rows, Option::log_level,
                       Option::config, Option::json},
-         .run = relay_run},
+         .run = relay_run,
+         .notes = [] { return "Sinks:\n" + sinks::sink_help(); }},
         {.path = "status",
          .summary = "Shows each subscription: published, waiting, leader, parked.",
          .required = {Option::db},

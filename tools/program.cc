@@ -33,6 +33,8 @@ OptionsByName declare(CLI::App& app, const Command& command) {
         row.scope == OptionScope::positional ? std::string{row.name} : row.flag();
     CLI::Option* const added = app.add_option(name, accept);
     if (row.kind == OptionKind::list) added->expected(1, 10'000)->delimiter(',');
+    // CLI11 gives a positional no more than its minimum otherwise.
+    if (row.scope == OptionScope::positional) added->allow_extra_args();
     declared[option] = added;
   };
   for (const Option option : command.required) add(option);
@@ -40,8 +42,8 @@ OptionsByName declare(CLI::App& app, const Command& command) {
   return declared;
 }
 
-/// The app of "parked list" below that of "parked".
-CLI::App* app_of(CLI::App& root, std::string_view path) {
+/// The app of "parked list" below that of "parked"; each answers --help.
+CLI::App* app_of(CLI::App& root, std::string_view path, bool& help) {
   CLI::App* app = &root;
   while (!path.empty()) {
     const std::size_t end = std::min(path.find(' '), path.size());
@@ -52,11 +54,23 @@ CLI::App* app_of(CLI::App& root, std::string_view path) {
     CLI::App* next = found.empty() ? app->add_subcommand(name) : found.front();
     if (found.empty()) {
       next->set_help_flag();
+      next->add_flag("--help,-h", help);
       next->require_subcommand(0, 1);
     }
     app = next;
   }
   return app;
+}
+
+/// What CLI11 complains about, without what may be a password: an argument that it did not expect
+/// is shown up to its first colon or equals sign.
+std::string complaint_of(const CLI::App& root, const CLI::ParseError& fault) {
+  const std::vector<std::string> rest = root.remaining(true);
+  if (rest.empty()) return fault.what();
+  const std::string& argument = rest.front();
+  const std::size_t end = argument.find_first_of(":=");
+  const bool whole = end == std::string::npos;
+  return "unexpected argument " + argument.substr(0, end) + (whole ? "" : "...");
 }
 
 Parsed parse(const Program& program, int argc, const char* const* argv) {
@@ -71,8 +85,7 @@ Parsed parse(const Program& program, int argc, const char* const* argv) {
   std::vector<CLI::App*> apps;
   std::vector<OptionsByName> declared;
   for (const Command& command : program.commands) {
-    CLI::App* const app = app_of(root, command.path);
-    app->add_flag("--help,-h", parsed.help);
+    CLI::App* const app = app_of(root, command.path, parsed.help);
     apps.push_back(app);
     declared.push_back(declare(*app, command));
   }
@@ -81,7 +94,7 @@ Parsed parse(const Program& program, int argc, const char* const* argv) {
   } catch (const CLI::ParseError& fault) {
     throw Error{ErrorCode::invalid_config,
                 std::string{program.name},
-                fault.what(),
+                complaint_of(root, fault),
                 {.hint = "see " + std::string{program.name} + " --help"}};
   }
   for (std::size_t i = 0; i < apps.size(); ++i) {

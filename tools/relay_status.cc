@@ -27,7 +27,7 @@ void print_json(const store::SubscriptionStatus& status) {
   object.add("subscription", status.name).add("sink", status.sink).add("state", status.state);
   object.add("bound_position", status.bound.value()).add("acked_position", status.acked.value());
   object.add("waiting", status.waiting);
-  object.add("waiting_is_bound", status.waiting >= store::kWaitingCountMax);
+  object.add("waiting_is_minimum", status.waiting >= store::kWaitingCountMax);
   if (status.oldest_waiting_ms)
     object.add("oldest_waiting_ms", *status.oldest_waiting_ms);
   else

@@ -1,4 +1,5 @@
-// Benchmarks print figures measured side by side in one run, so that ratios hold on a noisy machine.
+// Benchmarks print figures measured side by side in one run, so that ratios hold on a noisy
+// machine.
 #pragma once
 
 #include <algorithm>

@@ -30,25 +30,29 @@ void bare(soci::session& session, int transactions) {
   }
 }
 
-void with_append(soci::session& session, int transactions) {
+void with_append(soci::session& session, Statements& statements, int transactions) {
   for (int i = 0; i < transactions; ++i) {
-    Transaction tx{session};
+    Transaction tx{session, {.statements = &statements}};
     work(session, i);
     outseal::append(tx, event());
     tx.commit();
   }
 }
 
-void with_execute(soci::session& session, int transactions) {
+void with_execute(soci::session& session, Statements& statements, int transactions) {
   static int key = 0;
   for (int i = 0; i < transactions; ++i) {
-    const Operation operation{.scope = "payments", .principal = "shop",
-                              .key = std::to_string(++key), .fingerprint = fingerprint("request")};
-    execute(session, operation, [&](Transaction& tx) -> Reply {
-      work(session, i);
-      outseal::append(tx, event());
-      return {.status = 201, .body = R"({"paid":true})"};
-    });
+    const Operation operation{.scope = "payments",
+                              .principal = "shop",
+                              .key = std::to_string(++key),
+                              .fingerprint = fingerprint("request")};
+    execute(session, operation,
+            [&](Transaction& tx) -> Reply {
+              work(session, i);
+              outseal::append(tx, event());
+              return {.status = 201, .body = R"({"paid":true})"};
+            },
+            {.statements = &statements});
   }
 }
 
@@ -63,22 +67,24 @@ void measure(const std::string& synchronous, int rounds, int transactions) {
   session << "CREATE TABLE payment (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)";
   session << "INSERT INTO account VALUES (1, 0)";
 
+  Statements statements{session};
   std::vector<double> bare_s;
   std::vector<double> append_ratio;
   std::vector<double> execute_ratio;
   for (int round = 0; round <= rounds; ++round) {
     const double a = seconds([&] { bare(session, transactions); });
-    const double b = seconds([&] { with_append(session, transactions); });
-    const double c = seconds([&] { with_execute(session, transactions); });
+    const double b = seconds([&] { with_append(session, statements, transactions); });
+    const double c = seconds([&] { with_execute(session, statements, transactions); });
     if (round == 0) continue;  // Warm-up.
     bare_s.push_back(a);
     append_ratio.push_back(a / b);
     execute_ratio.push_back(a / c);
   }
-  std::printf("append  synchronous=%-6s  bare %7.0f tx/s  with append %.2f of bare"
-              "  as execute %.2f of bare  (medians of %d rounds of %d)\n",
-              synchronous.c_str(), transactions / median(bare_s), median(append_ratio),
-              median(execute_ratio), rounds, transactions);
+  std::printf(
+      "append  synchronous=%-6s  bare %7.0f tx/s  with append %.2f of bare"
+      "  as execute %.2f of bare  (medians of %d rounds of %d)\n",
+      synchronous.c_str(), transactions / median(bare_s), median(append_ratio),
+      median(execute_ratio), rounds, transactions);
 }
 
 }  // namespace

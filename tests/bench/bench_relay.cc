@@ -63,8 +63,8 @@ double drain(const std::string& database, const std::string& target) {
   const std::string program = std::string{OUTSEAL_BIN_DIR} + "/outseal-relay";
   std::string db = "sqlite:" + database;
   std::string sink = "file:" + target;
-  const char* argv[] = {program.c_str(), "run", "--drain", "--db", db.c_str(), "--sink",
-                        sink.c_str(), nullptr};
+  const char* argv[] = {program.c_str(), "run",    "--drain",    "--db",
+                        db.c_str(),      "--sink", sink.c_str(), nullptr};
   pid_t child = 0;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
@@ -94,8 +94,7 @@ void relay(int rounds, int events) {
   double memory_mib = 0;
   for (int round = 0; round < rounds; ++round) {
     const std::string database = folder.file("round.db");
-    for (const char* suffix : {"", "-wal", "-shm"})
-      std::filesystem::remove(database + suffix);
+    for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(database + suffix);
     std::filesystem::copy_file(full, database);
     if (std::filesystem::exists(full + "-wal"))
       std::filesystem::copy_file(full + "-wal", database + "-wal");
@@ -105,9 +104,10 @@ void relay(int rounds, int events) {
     drain_s.push_back(b);
     ratio.push_back(a / b);
   }
-  std::printf("relay   SQLite to file, %d events of 300 bytes: %.0f events/s with fsync per batch,"
-              " %.2f of a plain copy of the rows, peak memory %.1f MiB (medians of %d)\n",
-              events, events / median(drain_s), median(ratio), memory_mib, rounds);
+  std::printf(
+      "relay   SQLite to file, %d events of 300 bytes: %.0f events/s with fsync per batch,"
+      " %.2f of a plain copy of the rows, peak memory %.1f MiB (medians of %d)\n",
+      events, events / median(drain_s), median(ratio), memory_mib, rounds);
 }
 
 }  // namespace outseal::bench

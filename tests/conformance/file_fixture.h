@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -38,6 +40,9 @@ struct FileFixture {
   std::string lines(std::uint64_t first, std::uint64_t last) const {
     return make_batch(*make(), tail_of(first - 1), last - first + 1).bytes;
   }
+
+  /// Makes segments of `count` events, as long as positions have one or two digits.
+  void rotate_after(std::uint64_t count) { options.segment_bytes = lines(1, count).size() + 40; }
 
   std::string segment(std::uint64_t first) const {
     return sinks::segment_path(path, Position{first});

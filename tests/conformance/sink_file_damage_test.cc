@@ -63,10 +63,12 @@ TEST_CASE("NUL bytes in place of pages that were never written are damage") {
   SUBCASE("behind half a line") {
     check_repaired(fixture, whole + fixture.lines(4, 4).substr(0, 70) + nuls, 3);
   }
-  SUBCASE("inside of a line that has an end") {
-    std::string holed = fixture.lines(4, 4);
-    holed[holed.size() / 2] = '\0';
-    check_repaired(fixture, whole + holed, 3);
+  SUBCASE("from the middle of a line to that of the next") {
+    std::string holed = fixture.lines(1, 5);
+    const std::size_t hole = whole.size() + 100;
+    REQUIRE(hole < 1'536);
+    holed.replace(hole, 1'536 - hole, 1'536 - hole, '\0');
+    check_repaired(fixture, holed, 3);
   }
   SUBCASE("before lines that are ours") {
     check_repaired(fixture, whole + nuls + fixture.lines(7, 9), 3);
@@ -91,6 +93,11 @@ TEST_CASE("what is not ours is refused and left byte for byte") {
   SUBCASE("somebody else's JSON") { check_refused(fixture, "{\"id\":1}\n", 0); }
   SUBCASE("a foreign line behind ours") { check_refused(fixture, ours + "# note\n", end); }
   SUBCASE("a foreign tail behind ours") { check_refused(fixture, ours + "# no", end); }
+  SUBCASE("a line with a NUL byte that is no lost page") {
+    std::string holed = fixture.lines(4, 4);
+    holed[200] = '\0';
+    check_refused(fixture, ours + holed, end);
+  }
   SUBCASE("a foreign line behind NUL bytes") {
     check_refused(fixture, ours + std::string(9, '\0') + "# note\n", end);
   }
@@ -116,7 +123,7 @@ TEST_CASE("positions that are not consecutive are refused") {
 
 TEST_CASE("an active file that does not follow the segment before it is refused") {
   FileFixture fixture;
-  fixture.options.segment_bytes = 1'000;
+  fixture.rotate_after(3);
   fixture.store(1, 9);
   const std::string active = fixture.lines(7, 9);
   REQUIRE(fixture.read() == active);
@@ -133,7 +140,7 @@ TEST_CASE("an active file that does not follow the segment before it is refused"
 
 TEST_CASE("without an active file, a newest segment that is not whole or out of place is refused") {
   FileFixture fixture;
-  fixture.options.segment_bytes = 1'000;
+  fixture.rotate_after(3);
   fixture.store(1, 9);
   std::filesystem::remove(fixture.path);
   REQUIRE(fixture.make()->open().tail == tail_of(6));
@@ -154,7 +161,7 @@ TEST_CASE("without an active file, a newest segment that is not whole or out of 
 
 TEST_CASE("a file that lost whole lines reports the smaller tail and is not changed") {
   FileFixture fixture;
-  fixture.options.segment_bytes = 1'000;
+  fixture.rotate_after(3);
   fixture.store(1, 5);
   const auto sink = fixture.make();
   fixture.write(fixture.lines(4, 4));
@@ -173,7 +180,7 @@ TEST_CASE("a file that lost whole lines reports the smaller tail and is not chan
 
 TEST_CASE("a file whose older segments were archived goes on") {
   FileFixture fixture;
-  fixture.options.segment_bytes = 1'000;
+  fixture.rotate_after(3);
   fixture.store(1, 5);
   std::filesystem::remove(fixture.segment(1));
   CHECK(fixture.make()->open().tail == tail_of(5));

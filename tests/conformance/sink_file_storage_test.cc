@@ -71,6 +71,7 @@ TEST_CASE("a batch that would make the active file too large starts a new one") 
     CHECK(FileFixture::read_file(fixture.segment(1)) == fixture.lines(1, 4));
   }
   SUBCASE("a reader and the next sink see all of many segments") {
+    fixture.rotate_after(4);
     fixture.store(1, 40, 2);
     CHECK(fixture.files().size() == 10);
     CHECK(fixture.make()->open().tail == tail_of(40));
@@ -189,7 +190,7 @@ TEST_CASE("a reader gives foreign and torn lines position 0 and says where they 
 
 TEST_CASE("a reader tolerates appends and rotation while it reads") {
   FileFixture fixture;
-  fixture.options.segment_bytes = 1'000;
+  fixture.rotate_after(3);
   fixture.store(1, 8);
   const auto reader = fixture.make()->read();
   SinkRecord record;

@@ -27,7 +27,7 @@ Batch make_batch(Sink& sink, const Tail& prior, std::size_t count, std::size_t p
     row.seq = Seq{static_cast<std::int64_t>(position.value())};
     row.id = event_id_at(position);
     row.topic = "orders";
-    row.key = i % 2 == 0 ? "even" : "";
+    row.key = position.value() % 2 == 0 ? "even" : "odd ";
     row.type = "order.paid";
     row.headers = "{}";
     row.payload = payload;

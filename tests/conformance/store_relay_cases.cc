@@ -50,7 +50,8 @@ struct Fixture {
   Tail tail;
 
   explicit Fixture(std::vector<std::string> topics = {"*"}) {
-    log.declare({.name = "main", .topics = std::move(topics), .sink = "file:x", .event_source = {}});
+    log.declare(
+        {.name = "main", .topics = std::move(topics), .sink = "file:x", .event_source = {}});
     take_lead();
   }
   void take_lead() {
@@ -63,7 +64,10 @@ struct Fixture {
   void append(const std::string& payload, const std::string& key = "",
               const std::string& topic = "t") {
     Transaction tx{*session};
-    outseal::append(tx, {.topic = topic, .key = key, .type = "x", .payload = payload,
+    outseal::append(tx, {.topic = topic,
+                         .key = key,
+                         .type = "x",
+                         .payload = payload,
                          .content_type = "application/octet-stream"});
     tx.commit();
   }

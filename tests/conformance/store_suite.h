@@ -1,5 +1,5 @@
-// One suite for every database. A new one joins by a file like store_sqlite_test.cc, which says how a
-// fresh database is made; the suite then runs all of its cases on it.
+// One suite for every database. A new one joins by a file like store_sqlite_test.cc, which says how
+// a fresh database is made; the suite then runs all of its cases on it.
 #pragma once
 
 #include <memory>

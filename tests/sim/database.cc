@@ -319,6 +319,7 @@ void SimDatabase::discard(std::size_t index) {
   if (!row_.events[index].is_open()) return;
   const bool frees = !is_blocked(index, false);
   row_.events[index].parked = Parked::discarded;
+  row_.events[index].given_up = true;
   if (frees) queue_behind(index);
   coverage_->note(Seen::discarded);
 }
@@ -354,7 +355,7 @@ std::vector<test::CommittedEvent> SimDatabase::history() const {
   std::vector<test::CommittedEvent> history;
   for (const SimEvent& event : row_.events) {
     if (!event.ours) continue;
-    const bool aside = event.is_open() || event.parked == Parked::discarded;
+    const bool aside = event.is_open() || event.given_up;
     history.push_back({event.id, event.key, aside ? test::Fate::set_aside : test::Fate::due});
   }
   return history;

@@ -57,8 +57,9 @@ struct SimEvent {
   bool refused_early = false;  ///< Sink::encode refuses it.
   bool rejected_late = false;  ///< The sink rejects it when it is delivered.
   Parked parked = Parked::no;
-  bool behind = false;  ///< Parked only because an earlier event of its key is.
-  Position position;    ///< Of a redriven event.
+  bool given_up = false;  ///< An operator discarded it.
+  bool behind = false;    ///< Parked only because an earlier event of its key is.
+  Position position;      ///< Of a redriven event.
   bool is_open() const { return parked == Parked::parked || parked == Parked::queued; }
 };
 

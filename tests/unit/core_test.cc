@@ -1,11 +1,11 @@
 // The core's decisions one by one: every row of the recovery table, and what each trouble leads to.
 // Interleavings are the simulation's business (tests/sim).
+#include "relay/core.h"
+
 #include <doctest/doctest.h>
 
 #include <string>
 #include <vector>
-
-#include "relay/core.h"
 
 using namespace outseal;
 using namespace outseal::relay;
@@ -238,8 +238,7 @@ TEST_CASE("a refusal after binding is settled and the log is read from there") {
   relay.on(PageRead{batch_of(1, 3)});
   relay.on(Bound{});
   relay.on(PageRead{nothing_after(3)});
-  relay.on(Delivered{
-      {.status = DeliveryResult::Status::rejected, .done = 1, .detail = "too odd"}});
+  relay.on(Delivered{{.status = DeliveryResult::Status::rejected, .done = 1, .detail = "too odd"}});
   CHECK(relay.get<Settle>().done == 1);
   relay.on(Settled{{.after_seq = Seq{2}}});
   const ReadPage& read = relay.get<ReadPage>();

@@ -1,3 +1,5 @@
+#include "outseal/ids.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include <vector>
 
 #include "outseal/error.h"
-#include "outseal/ids.h"
 
 using namespace outseal;
 
@@ -33,11 +34,10 @@ TEST_CASE("an event id is read from its canonical text and nothing else") {
   const EventId id = new_event_id();
   CHECK(EventId::parse(id.to_string()) == id);
   CHECK(EventId{}.is_nil());
-  for (const char* wrong : {"", "0190a1b2-0000-7000-8000-00000000000", "x",
-                            "0190A1B2-0000-7000-8000-000000000000",
-                            "0190a1b2+0000-7000-8000-000000000000",
-                            "0190a1b2-0000-7000-8000-0000000000000",
-                            "{190a1b2-0000-7000-8000-000000000000"})
+  for (const char* wrong :
+       {"", "0190a1b2-0000-7000-8000-00000000000", "x", "0190A1B2-0000-7000-8000-000000000000",
+        "0190a1b2+0000-7000-8000-000000000000", "0190a1b2-0000-7000-8000-0000000000000",
+        "{190a1b2-0000-7000-8000-000000000000"})
     CHECK_FALSE(EventId::parse(wrong).has_value());
 }
 

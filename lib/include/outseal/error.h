@@ -30,7 +30,7 @@ enum class Recovery {
   retry_transaction,  ///< Roll back and run the whole transaction again.
   reconnect,          ///< Open a new connection, then run the transaction again.
   fix_first,          ///< Do not retry before schema, configuration, privilege or argument changed.
-  find_out,           ///< The commit may have happened: look, or retry with the same idempotency key.
+  find_out,  ///< The commit may have happened: look, or retry with the same idempotency key.
 };
 
 /// The stable snake_case name of `code`, for example "commit_in_doubt".

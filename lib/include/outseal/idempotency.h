@@ -25,14 +25,14 @@ struct Operation {
   std::string fingerprint;
 };
 
-/// SHA-256 of `canonical_request`, 32 raw bytes. Give it a canonical form (fixed order of fields, no
-/// whitespace or header noise), else a harmless re-encoding of the same request is a mismatch.
+/// SHA-256 of `canonical_request`, 32 raw bytes. Give it a canonical form (fixed order of fields,
+/// no whitespace or header noise), else a harmless re-encoding of the same request is a mismatch.
 std::string fingerprint(std::string_view canonical_request);
 
 /// What a handler decided.
 enum class Verdict {
-  success,            ///< Rows, events and the record commit.
-  final_failure,      ///< The handler's rows and events are undone; its reply is stored and replayed.
+  success,        ///< Rows, events and the record commit.
+  final_failure,  ///< The handler's rows and events are undone; its reply is stored and replayed.
   retryable_failure,  ///< Everything is undone and the key is free for another try.
 };
 
@@ -84,26 +84,31 @@ struct ExecuteOptions {
   /// minute to 10 years. Must exceed the longest retry or redelivery of your clients. Chosen by us:
   /// 30 days outlive the dead-letter redrives that we know of.
   std::chrono::seconds retention = kRetentionDefault;
+  /// As TransactionOptions::statements.
+  Statements* statements = nullptr;
 
   /// @throws Error{invalid_config} naming every field that is out of range.
   void validate() const;
 };
 
-/// Does the work of one operation inside the transaction that execute() began. It may write business
-/// rows through the session and call append(). It must not commit. It may run again after a crash
-/// or a retryable failure, so it must not do anything outside of the database.
+/// Does the work of one operation inside the transaction that execute() began. It may write
+/// business rows through the session and call append(). It must not commit. It may run again after
+/// a crash or a retryable failure, so it must not do anything outside of the database.
 using Handler = std::function<Reply(Transaction&)>;
 
-/// Runs `handler` at most once per (scope, principal, key) and stores its reply, in one transaction.
+/// Runs `handler` at most once per (scope, principal, key) and stores its reply, in one
+/// transaction.
 ///
-/// If the handler throws, everything is undone, the key stays free and the exception passes through.
+/// If the handler throws, everything is undone, the key stays free and the exception passes
+/// through.
 ///
 /// @throws Error{invalid_argument} if a field or the reply breaks its limit; nothing is written.
 /// @throws Error{invalid_argument} if the session already has a transaction.
 /// @throws Error{schema_missing} if the database has no outseal schema.
 /// @throws Error{commit_in_doubt} if the outcome of the commit is unknown: call again with the same
 ///         key and it finds out.
-/// Threads: not thread-safe; one session per thread. Any number of threads and processes may execute
+/// Threads: not thread-safe; one session per thread. Any number of threads and processes may
+/// execute
 ///          the same key at once: one runs the handler.
 /// Crash: before the commit nothing remains and the key is free; after it, duplicates are replayed.
 ExecuteResult execute(soci::session& session, const Operation& operation, const Handler& handler,

@@ -38,8 +38,8 @@ struct AppendOptions {
   static constexpr std::size_t kPayloadBytesDefault = 1U << 20U;
   static constexpr std::size_t kPayloadBytesMax = 64U << 20U;
 
-  /// Largest payload that append() accepts, in bytes; range 1 to 64 MiB. Chosen by us: 1 MiB is what
-  /// common brokers accept by default; a larger event may be parked by the sink's own limit.
+  /// Largest payload that append() accepts, in bytes; range 1 to 64 MiB. Chosen by us: 1 MiB is
+  /// what common brokers accept by default; a larger event may be parked by the sink's own limit.
   std::size_t payload_bytes_max = kPayloadBytesDefault;
 
   /// @throws Error{invalid_config} if the limit is out of range.

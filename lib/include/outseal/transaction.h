@@ -10,6 +10,25 @@ class session;
 
 namespace outseal {
 
+/// Keeps outseal's prepared statements from one transaction of a session to the next: preparing
+/// them costs about as much as running them. Optional; make one right after the session.
+///
+/// Threads: Not thread-safe; same rule as the session. It must be destroyed before the session is
+/// closed, else SQLite keeps the connection open.
+class Statements {
+ public:
+  /// @throws Error{invalid_config} for a session of an unsupported backend.
+  explicit Statements(soci::session& session);
+  ~Statements();
+  Statements(const Statements&) = delete;
+  Statements& operator=(const Statements&) = delete;
+
+ private:
+  friend class Transaction;
+  struct Kept;
+  std::unique_ptr<Kept> kept_;
+};
+
 /// How a transaction begins.
 struct TransactionOptions {
   static constexpr std::chrono::milliseconds kBusyWaitDefault{5'000};
@@ -19,6 +38,8 @@ struct TransactionOptions {
   /// Error{conflict}. Range 0 to 10 minutes. Longer waits hide contention; shorter ones need the
   /// caller to retry. Chosen by us: 5 s carries at least 16 busy writers, see tests/README.md.
   std::chrono::milliseconds busy_wait = kBusyWaitDefault;
+  /// Prepared statements of the same session to use; null prepares them for this transaction alone.
+  Statements* statements = nullptr;
 
   /// @throws Error{invalid_config} naming every field that is out of range.
   void validate() const;
@@ -45,7 +66,8 @@ class Transaction {
   /// Begins a transaction.
   /// @throws Error{conflict} if the database stayed busy for `options.busy_wait`.
   /// @throws Error{invalid_argument} if the session already has a transaction: use join().
-  /// @throws Error{invalid_config} for a session of an unsupported backend or for bad options.
+  /// @throws Error{invalid_config} for a session of an unsupported backend or for bad options, such
+  ///         as Statements of another session.
   explicit Transaction(soci::session& session, const TransactionOptions& options = {});
 
   /// Wraps the transaction that the service began itself. commit() and the destructor then leave it

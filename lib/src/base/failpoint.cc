@@ -46,7 +46,8 @@ void failpoint(const char* name) {
   static std::atomic<long> hits{0};
   trace(name);
   if (plan.name != name) return;
-  if (++hits == plan.hit) ::kill(::getpid(), SIGKILL);
+  if (++hits != plan.hit) return;
+  ::kill(::getpid(), std::getenv("OUTSEAL_FAILPOINT_SIGNAL") == nullptr ? SIGKILL : SIGSTOP);
 }
 
 bool mutant(const char* name) {

@@ -2,8 +2,10 @@
 //
 // Both exist only in builds with -DOUTSEAL_FAULTS=ON; elsewhere they compile to nothing.
 //
-//   OUTSEAL_FAILPOINT=NAME[:N]     the process kills itself with SIGKILL at the N-th hit (default 1)
-//   OUTSEAL_FAILPOINT_TRACE=FILE   appends one line NAME per hit, so that a test can visit them all
+//   OUTSEAL_FAILPOINT=NAME[:N]     the process kills itself with SIGKILL at the N-th hit, or
+//                                  the first
+//   OUTSEAL_FAILPOINT_SIGNAL=STOP  with SIGSTOP instead: SIGCONT makes a zombie of it
+//   OUTSEAL_FAILPOINT_TRACE=FILE   appends one line NAME per hit, so that a test can visit all
 //   OUTSEAL_MUTANT=NAME            switches one guard off, to see that a test misses it
 #pragma once
 

@@ -12,8 +12,8 @@
 namespace outseal {
 namespace {
 
-/// Start time of a process in clock ticks since boot, so that a reused pid is not taken for the same
-/// process; empty if it does not run. Source: proc(5), /proc/[pid]/stat, field 22.
+/// Start time of a process in clock ticks since boot, so that a reused pid is not taken for the
+/// same process; empty if it does not run. Source: proc(5), /proc/[pid]/stat, field 22.
 std::string start_ticks(long pid) {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
   std::string line;

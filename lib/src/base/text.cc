@@ -18,7 +18,22 @@ std::uint64_t eight_bytes(const char* from) {
   return word;
 }
 
-constexpr std::uint64_t kHighBits = 0x8080808080808080U;
+constexpr std::uint64_t kEachByte = 0x0101010101010101U;
+constexpr std::uint64_t kHighBits = 0x80 * kEachByte;
+
+/// True if any byte of `word` is below `limit`, which is at most 128.
+/// Source: Sean Eron Anderson, "Bit Twiddling Hacks", "Determine if a word has a byte less than n".
+bool has_byte_below(std::uint64_t word, std::uint64_t limit) {
+  return ((word - limit * kEachByte) & ~word & kHighBits) != 0;
+}
+
+bool has_byte(std::uint64_t word, char byte) {
+  return has_byte_below(word ^ static_cast<std::uint8_t>(byte) * kEachByte, 1);
+}
+
+bool needs_escape(std::uint64_t word) {
+  return has_byte_below(word, 0x20) || has_byte(word, '"') || has_byte(word, '\\');
+}
 
 bool is_continuation(std::string_view bytes, std::size_t place, std::uint8_t low = 0x80,
                      std::uint8_t high = 0xbf) {
@@ -88,6 +103,8 @@ void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   std::size_t plain = 0;  // Start of what stands for itself and is not yet appended.
   for (std::size_t place = 0; place < text.size(); ++place) {
+    while (text.size() - place >= 8 && !needs_escape(eight_bytes(text.data() + place))) place += 8;
+    if (place == text.size()) break;
     const std::uint8_t byte = byte_at(text, place);
     const char escape = kEscapes[byte];
     if (escape == 0) continue;

@@ -53,7 +53,8 @@ struct BatchEntry {
 /// An event that is set aside while a batch is assembled, before it gets a position.
 struct ParkedEntry {
   Seq seq;
-  bool behind = false;  ///< True: an earlier event of its key is parked. False: the sink refuses it.
+  bool behind =
+      false;  ///< True: an earlier event of its key is parked. False: the sink refuses it.
   std::string reason;
 };
 
@@ -66,14 +67,14 @@ enum class BatchKind {
 /// Dense positions bound to events, and the bytes that every sender of them sends.
 struct Batch {
   BatchKind kind = BatchKind::log;
-  Position first;                    ///< Position of entries[0].
-  std::vector<BatchEntry> entries;   ///< In position order; may be empty if all read was set aside.
-  std::string bytes;                 ///< The sink's encoding of all entries, one after the other.
-  std::string hash;                  ///< SHA-256 over `bytes`.
-  Tail prior;                        ///< What must stand in the sink right before `first`.
-  Cursor from;                       ///< Cursor before the batch was read.
-  Cursor to;                         ///< Cursor after it.
-  std::vector<ParkedEntry> parked;   ///< Set aside while reading; parked by the intent.
+  Position first;                   ///< Position of entries[0].
+  std::vector<BatchEntry> entries;  ///< In position order; may be empty if all read was set aside.
+  std::string bytes;                ///< The sink's encoding of all entries, one after the other.
+  std::string hash;                 ///< SHA-256 over `bytes`.
+  Tail prior;                       ///< What must stand in the sink right before `first`.
+  Cursor from;                      ///< Cursor before the batch was read.
+  Cursor to;                        ///< Cursor after it.
+  std::vector<ParkedEntry> parked;  ///< Set aside while reading; parked by the intent.
 
   std::size_t size() const noexcept { return entries.size(); }
   Position last() const { return Position{first.value() + entries.size() - 1}; }

@@ -101,10 +101,10 @@ void validate_operation(const Operation& operation) {
   check_text("execute", "principal", operation.principal, 0, kPrincipalBytesMax);
   check_text("execute", "idempotency key", operation.key, 1, kOperationKeyBytesMax);
   if (operation.fingerprint.size() != kHashBytes)
-    refuse("execute",
-           "fingerprint has " + std::to_string(operation.fingerprint.size()) +
-               " bytes instead of 32",
-           "make it with outseal::fingerprint(canonical_request)");
+    refuse(
+        "execute",
+        "fingerprint has " + std::to_string(operation.fingerprint.size()) + " bytes instead of 32",
+        "make it with outseal::fingerprint(canonical_request)");
 }
 
 void validate_reply(const Reply& reply, const ExecuteOptions& options) {
@@ -149,8 +149,7 @@ void AppendOptions::validate() const {
 
 void ExecuteOptions::validate() const {
   Faults faults{"ExecuteOptions"};
-  faults.check_range("body_bytes_max", static_cast<std::int64_t>(body_bytes_max), 1,
-                     kBodyBytesMax);
+  faults.check_range("body_bytes_max", static_cast<std::int64_t>(body_bytes_max), 1, kBodyBytesMax);
   faults.check_range("wait (ms)", wait.count(), 0, kWaitMax.count());
   faults.check_range("retention (s)", retention.count(), kRetentionMin.count(),
                      kRetentionMax.count());

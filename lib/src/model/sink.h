@@ -1,8 +1,9 @@
 // Sink: where events go. One small class per kind; this is all that the relay and the reconciler
 // know about any of them.
 //
-// A sink accepts position p only while its tail is exactly the event bound to p-1 (position and id).
-// That one condition makes retries, crashes and zombies harmless: see lib/README.md, "The protocol".
+// A sink accepts position p only while its tail is exactly the event bound to p-1 (position and
+// id). That one condition makes retries, crashes and zombies harmless: see lib/README.md, "The
+// protocol".
 #pragma once
 
 #include <chrono>
@@ -49,7 +50,8 @@ struct DeliveryResult {
   };
   Status status = Status::delivered;
   std::size_t done = 0;  ///< Entries of the batch (from its start) known to be durable.
-  std::string mark = {};  ///< Where the batch ends, for operators, for example "events.ndjson:4711".
+  std::string mark =
+      {};  ///< Where the batch ends, for operators, for example "events.ndjson:4711".
   std::string detail = {};
   std::string hint = {};
   std::chrono::milliseconds retry_after{0};  ///< The sink's own wish; 0 leaves it to the relay.

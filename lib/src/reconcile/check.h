@@ -91,7 +91,7 @@ struct CheckContext {
 class Report {
  public:
   struct Count {
-    std::string_view what;  ///< "batches", "events", "operations", ...
+    std::string_view what;  ///< Stable snake_case: "batches", "events", "operations", ...
     std::uint64_t count;
   };
   /// A subscription that could not be looked at.

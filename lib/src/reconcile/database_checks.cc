@@ -263,8 +263,8 @@ class ParkedEvents final : public Check {
     std::uint64_t parked = 0;
     for (const SubscriptionInfo& subscription : context.subscriptions)
       walk(context, subscription, report, keys, parked);
-    report.looked_at("parked events", parked);
-    report.looked_at("blocked keys", keys);
+    report.looked_at("parked_events", parked);
+    report.looked_at("blocked_keys", keys);
   }
 
  private:

@@ -15,7 +15,8 @@ struct KindHint {
 constexpr std::array kHints{
     KindHint{
         "missing",
-        "The sink lost events: stop the relay and run it with --rebuild, or restore the sink."},
+        "Restore the sink from a copy; if only its end is gone, outseal-relay run --rebuild sends "
+        "it again."},
     KindHint{"duplicate",
              "Somebody else wrote to the sink: remove the surplus one, or accept the finding."},
     KindHint{"order", "Somebody rearranged the sink or its database: restore one of them."},

@@ -43,7 +43,7 @@ void SinkComparison::run() {
   finish();
   report_.looked_at("batches", batches_);
   report_.looked_at("events", records_);
-  if (exam_.unretained() != 0) report_.looked_at("batches by hash alone", exam_.unretained());
+  if (exam_.unretained() != 0) report_.looked_at("batches_by_hash_alone", exam_.unretained());
 }
 
 void SinkComparison::report_progress() {
@@ -111,7 +111,7 @@ void SinkComparison::place_late(const SinkRecord& record) {
   if (gap == gaps_.begin() || (--gap)->second < record.position) {
     problems_.add("duplicate", record.position,
                   "event " + record.event_id.to_string() + " stands at " + at(record) +
-                      ", but that position stands in the sink before");
+                      ", but the sink has that position before");
     return;
   }
   const auto [from, to] = *gap;

@@ -249,8 +249,8 @@ void Core::take(const Acknowledged&) {
 void Core::take(const Settled& settled) {
   database_busy_ = false;
   const Settle settle = *std::exchange(settle_due_, std::nullopt);
-  report("parked", "id=" + settle.batch->entries[settle.done].id.to_string() +
-                       " reason=" + settle.reason);
+  report("parked",
+         "id=" + settle.batch->entries[settle.done].id.to_string() + " reason=" + settle.reason);
   state_.acked = bound_tail_ = settle.batch->tail_after(settle.done);
   state_.bound = state_.acked.position;
   state_.cursor = settled.cursor;
@@ -366,8 +366,8 @@ void Core::wait_for_sink(Milliseconds wish, const std::string& detail, const std
 /// Exponential with full jitter. Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
 Milliseconds Core::backoff() {
   const unsigned shift = std::min(failures_++, 20U);
-  const Milliseconds cap = std::min<Milliseconds>(options_.backoff_min * (1 << shift),
-                                                  options_.backoff_max);
+  const Milliseconds cap =
+      std::min<Milliseconds>(options_.backoff_min * (1 << shift), options_.backoff_max);
   std::uniform_int_distribution<Milliseconds::rep> pick(cap.count() / 2, cap.count());
   return Milliseconds{pick(jitter_)};
 }

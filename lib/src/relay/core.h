@@ -47,27 +47,46 @@ struct Started {};
 struct TimerFired {};     ///< The time of the latest Wait has come.
 struct StopRequested {};  ///< SIGTERM.
 // Answers to database commands:
-struct LeaseGranted { store::SubscriptionState state; };
-struct LeaseDenied { std::string holder; Milliseconds remaining{0}; };
+struct LeaseGranted {
+  store::SubscriptionState state;
+};
+struct LeaseDenied {
+  std::string holder;
+  Milliseconds remaining{0};
+};
 struct LeaseRenewed {};
 struct LeaseReleased {};
-struct PageRead { BatchPtr batch; };     ///< Empty entries, `to` == `from`: nothing new.
-struct JournalRead { BatchPtr batch; };  ///< Verified against the journal's hash.
-struct JournalUnreadable { std::string why; };
+struct PageRead {
+  BatchPtr batch;
+};  ///< Empty entries, `to` == `from`: nothing new.
+struct JournalRead {
+  BatchPtr batch;
+};  ///< Verified against the journal's hash.
+struct JournalUnreadable {
+  std::string why;
+};
 struct Bound {};
-struct PageStale {};                     ///< Answer to Bind: nothing was written, read again.
+struct PageStale {};  ///< Answer to Bind: nothing was written, read again.
 struct Acknowledged {};
-struct Settled { Cursor cursor; };
-struct Fenced {};                        ///< Answer to any write: another relay leads.
-struct DatabaseFailed { std::string what; };  ///< Answer to any: may work later, outcome unknown.
+struct Settled {
+  Cursor cursor;
+};
+struct Fenced {};  ///< Answer to any write: another relay leads.
+struct DatabaseFailed {
+  std::string what;
+};  ///< Answer to any: may work later, outcome unknown.
 // Answers to sink commands:
-struct SinkOpened { OpenResult result; };
-struct Delivered { DeliveryResult result; };
+struct SinkOpened {
+  OpenResult result;
+};
+struct Delivered {
+  DeliveryResult result;
+};
 
-using Input = std::variant<Started, TimerFired, StopRequested, LeaseGranted, LeaseDenied,
-                           LeaseRenewed, LeaseReleased, PageRead, JournalRead, JournalUnreadable,
-                           Bound, PageStale, Acknowledged, Settled, Fenced, DatabaseFailed,
-                           SinkOpened, Delivered>;
+using Input =
+    std::variant<Started, TimerFired, StopRequested, LeaseGranted, LeaseDenied, LeaseRenewed,
+                 LeaseReleased, PageRead, JournalRead, JournalUnreadable, Bound, PageStale,
+                 Acknowledged, Settled, Fenced, DatabaseFailed, SinkOpened, Delivered>;
 
 // --- Commands: what to do ----------------------------------------------------------------------
 
@@ -75,24 +94,52 @@ using Input = std::variant<Started, TimerFired, StopRequested, LeaseGranted, Lea
 struct AcquireLease {};
 struct RenewLease {};
 struct ReleaseLease {};
-struct ReadPage { Cursor from; Tail prior; };
-struct ReadJournal { Position position; };
-struct Bind { BatchPtr batch; std::optional<store::Ack> ack; };
-struct Acknowledge { store::Ack ack; };
-struct Settle { BatchPtr batch; std::size_t done = 0; std::string reason; };
+struct ReadPage {
+  Cursor from;
+  Tail prior;
+};
+struct ReadJournal {
+  Position position;
+};
+struct Bind {
+  BatchPtr batch;
+  std::optional<store::Ack> ack;
+};
+struct Acknowledge {
+  store::Ack ack;
+};
+struct Settle {
+  BatchPtr batch;
+  std::size_t done = 0;
+  std::string reason;
+};
 // For the sink:
 struct OpenSink {};
-struct Deliver { BatchPtr batch; std::size_t from = 0; };
+struct Deliver {
+  BatchPtr batch;
+  std::size_t from = 0;
+};
 struct CloseSink {};  ///< Needs no answer; the driver does it before the next sink command.
 // For the driver:
-struct Wait { Milliseconds duration{0}; };  ///< Replaces an earlier Wait.
-struct Report { std::string event; std::string detail; };  ///< Something an operator should see.
-struct Halt { ErrorCode code; std::string what; std::string hint; };  ///< Stop for good.
-struct Finish { bool drained = false; };  ///< Done: drained or stopped.
+struct Wait {
+  Milliseconds duration{0};
+};  ///< Replaces an earlier Wait.
+struct Report {
+  std::string event;
+  std::string detail;
+};  ///< Something an operator should see.
+struct Halt {
+  ErrorCode code;
+  std::string what;
+  std::string hint;
+};  ///< Stop for good.
+struct Finish {
+  bool drained = false;
+};  ///< Done: drained or stopped.
 
-using Command = std::variant<AcquireLease, RenewLease, ReleaseLease, ReadPage, ReadJournal, Bind,
-                             Acknowledge, Settle, OpenSink, Deliver, CloseSink, Wait, Report, Halt,
-                             Finish>;
+using Command =
+    std::variant<AcquireLease, RenewLease, ReleaseLease, ReadPage, ReadJournal, Bind, Acknowledge,
+                 Settle, OpenSink, Deliver, CloseSink, Wait, Report, Halt, Finish>;
 
 /// The state machine of one relay of one subscription.
 ///
@@ -176,25 +223,25 @@ class Core {
   bool database_busy_ = false;
   bool sink_busy_ = false;
   bool sink_open_ = false;
-  std::optional<Milliseconds> not_before_;  ///< Nothing new is tried before this time.
-  std::uint32_t failures_ = 0;              ///< In a row; drives the backoff.
+  std::optional<Milliseconds> not_before_;     ///< Nothing new is tried before this time.
+  std::uint32_t failures_ = 0;                 ///< In a row; drives the backoff.
   std::optional<Milliseconds> trouble_since_;  ///< No lease or no sink since then.
   Milliseconds lease_asked_{0};  ///< When the answer to come was asked for: a lease counts from it.
   Milliseconds leased_at_{0};
 
-  store::SubscriptionState state_;     ///< As acquired, then as written by us.
-  Tail bound_tail_;                    ///< The event at state_.bound.
-  std::optional<Tail> sink_tail_;      ///< What the sink showed when it was opened.
-  std::optional<Halt> halt_due_;       ///< While recovering: halt if we still lead.
-  bool halt_asked_ = false;            ///< The database has been asked whether we do.
+  store::SubscriptionState state_;       ///< As acquired, then as written by us.
+  Tail bound_tail_;                      ///< The event at state_.bound.
+  std::optional<Tail> sink_tail_;        ///< What the sink showed when it was opened.
+  std::optional<Halt> halt_due_;         ///< While recovering: halt if we still lead.
+  bool halt_asked_ = false;              ///< The database has been asked whether we do.
   std::optional<Position> journal_due_;  ///< While recovering: the batch to read next.
-  BatchPtr in_flight_;                 ///< Bound, not known to be durable in the sink.
-  BatchPtr rebuilding_;                ///< Acknowledged, being sent again.
-  std::optional<store::Ack> ack_;      ///< Durable in the sink, not yet written.
-  std::optional<Settle> settle_due_;   ///< Refused by the sink, not yet written.
-  BatchPtr page_;                      ///< Read ahead, not bound.
-  BatchPtr binding_;                   ///< The page whose intent is being written.
-  bool log_is_read_ = false;           ///< The last page was empty; wait before the next.
+  BatchPtr in_flight_;                   ///< Bound, not known to be durable in the sink.
+  BatchPtr rebuilding_;                  ///< Acknowledged, being sent again.
+  std::optional<store::Ack> ack_;        ///< Durable in the sink, not yet written.
+  std::optional<Settle> settle_due_;     ///< Refused by the sink, not yet written.
+  BatchPtr page_;                        ///< Read ahead, not bound.
+  BatchPtr binding_;                     ///< The page whose intent is being written.
+  bool log_is_read_ = false;             ///< The last page was empty; wait before the next.
   Milliseconds poll_{0};
 };
 

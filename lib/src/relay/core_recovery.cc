@@ -2,7 +2,8 @@
 //
 //   acked A, bound B, tail s            meaning                       what is done
 //   s < A                               the sink lost events          rebuild if allowed, else halt
-//   s = A, id as acknowledged           clean, or nothing of the      send the pending batch, if any
+//   s = A, id as acknowledged           clean, or nothing of the      send the pending batch, if
+//   any
 //                                       pending batch arrived
 //   A < s <= B, id as bound             it arrived up to s            send the rest, or acknowledge
 //   s > B, or another id at s           the database lost history,    FORK: halt
@@ -27,7 +28,8 @@ void Core::compare_tail(const Tail& tail) {
     resume_pending(tail);
 }
 
-/// Sends what the sink does not have of the pending batch, which is read again if a restart lost it.
+/// Sends what the sink does not have of the pending batch, which is read again if a restart lost
+/// it.
 void Core::resume_pending(const Tail& tail) {
   if (!in_flight_) {
     sink_tail_ = tail;
@@ -61,9 +63,9 @@ void Core::take(const JournalUnreadable& unreadable) {
 }
 
 void Core::lost_or_rebuild(const Tail& tail) {
-  const std::string found = tail.position == Position{} ? "is empty"
-                                                        : "ends at position " +
-                                                              std::to_string(tail.position.value());
+  const std::string found = tail.position == Position{}
+                                ? "is empty"
+                                : "ends at position " + std::to_string(tail.position.value());
   const std::string lost = "the sink " + found + ", but it acknowledged position " +
                            std::to_string(state_.acked.position.value());
   if (!options_.rebuild)

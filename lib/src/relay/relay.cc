@@ -216,7 +216,8 @@ class Driver {
   std::optional<store::SubscriptionLog> log_;
   std::deque<Input> answers_;
   steady_clock::time_point timer_ = steady_clock::now();
-  steady_clock::time_point retention_due_ = steady_clock::now() + kRetentionPause;
+  // At once: a relay that only ever drains must remove what it published earlier, too.
+  steady_clock::time_point retention_due_ = steady_clock::now();
   std::optional<steady_clock::time_point> stop_deadline_;
   RelayResult result_;
   bool finished_ = false;

@@ -1,6 +1,6 @@
-// The relay's driver: gives the core its inputs and carries out its commands. The database is used by
-// the calling thread, the sink by one other thread, so that the next page is read while a batch is
-// on its way.
+// The relay's driver: gives the core its inputs and carries out its commands. The database is used
+// by the calling thread, the sink by one other thread, so that the next page is read while a batch
+// is on its way.
 #pragma once
 
 #include <cstdint>

@@ -29,8 +29,8 @@ class Mailbox {
 
 /// Runs sink commands in order on a thread of its own.
 ///
-/// Threads: Not thread-safe; one thread at a time. The sink's open(), deliver() and close() run on the
-/// worker's thread; encode() stays with the caller.
+/// Threads: Not thread-safe; one thread at a time. The sink's open(), deliver() and close() run on
+/// the worker's thread; encode() stays with the caller.
 class SinkWorker {
  public:
   using Command = std::variant<OpenSink, Deliver, CloseSink>;

@@ -115,8 +115,11 @@ std::string without_numbers(std::string_view json) {
 }  // namespace
 
 struct JsonCheck::Parser {
+  const std::size_t levels_max;
   simdjson::dom::parser dom;
   simdjson::dom::element root;
+
+  explicit Parser(std::size_t levels) : levels_max{levels} { allocate(); }
 
   bool parse(std::string_view text) {
     // Some versions of the parser skip a byte order mark; inside of a line it would be a fault.
@@ -131,15 +134,19 @@ struct JsonCheck::Parser {
     return dom.parse(text.data(), text.size()).get(root) == simdjson::SUCCESS;
   }
 
+  void allocate() {
+    // If this fails, so will parse(), which then reports it.
+    [[maybe_unused]] const auto fault = dom.allocate(kParserBytesAtFirst, levels_max);
+  }
+
   void give_back_memory() {
-    if (dom.capacity() > kParserBytesKept) dom = simdjson::dom::parser{};
+    if (dom.capacity() <= kParserBytesKept) return;
+    dom = simdjson::dom::parser{};
+    allocate();
   }
 };
 
-JsonCheck::JsonCheck() : parser_{std::make_unique<Parser>()} {
-  // If this fails, so will parse(), which then reports it.
-  [[maybe_unused]] const simdjson::error_code fault = parser_->dom.allocate(kParserBytesAtFirst);
-}
+JsonCheck::JsonCheck(std::size_t levels_max) : parser_{std::make_unique<Parser>(levels_max)} {}
 
 JsonCheck::~JsonCheck() = default;
 

@@ -27,11 +27,16 @@ namespace outseal::sinks {
 
 /// Tells whether a text is JSON. Its own class so that the parser's header stays in one file.
 ///
-/// Stricter than RFC 8259 in two points: no lone surrogates in \u escapes, at most 1,024 levels.
+/// Stricter than RFC 8259 in two points: no lone surrogates in \u escapes, and a limit on levels.
 /// Threads: Not thread-safe; one thread at a time.
 class JsonCheck {
  public:
-  JsonCheck();
+  /// Levels that a payload or headers may have. Chosen by us: lines have some more, and 1,024 is
+  /// where many parsers end.
+  static constexpr std::size_t kLevelsMax = 1'000;
+  static constexpr std::size_t kLineLevelsMax = 1'024;
+
+  explicit JsonCheck(std::size_t levels_max);
   ~JsonCheck();
 
   bool is_json(std::string_view text);
@@ -62,7 +67,7 @@ class CloudEventsEncoder {
 
   std::string source_;  ///< As a JSON string.
   std::size_t line_bytes_max_;
-  JsonCheck json_;
+  JsonCheck json_{JsonCheck::kLevelsMax};
 };
 
 /// What the head of one of our lines says.

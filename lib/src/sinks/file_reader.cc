@@ -25,7 +25,7 @@ bool FileReader::next(SinkRecord& record) {
   while (!lines_ || !lines_->next(line)) {
     if (at_active_ || !open_next()) return false;
   }
-  const auto head = parse_own_line(line.bytes);
+  const auto head = parse_own_line(line.bytes, json_);
   record.position = head ? head->position : Position{};
   record.event_id = head ? head->event_id : EventId{};
   record.encoded = line.bytes;

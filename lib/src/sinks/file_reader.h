@@ -35,6 +35,7 @@ class FileReader final : public SinkReader {
   Descriptor file_;
   std::string name_;
   std::optional<LineReader> lines_;
+  JsonCheck json_{JsonCheck::kLineLevelsMax};
 };
 
 }  // namespace outseal::sinks

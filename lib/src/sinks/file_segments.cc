@@ -45,14 +45,14 @@ std::size_t read_at(int file, char* to, std::size_t count, std::uint64_t offset,
 }
 
 /// Whether a crash can have left `line`, which is not a whole line of ours.
-bool is_crash_damage(const Line& line) {
+bool is_crash_damage(const Line& line, JsonCheck& json) {
   const auto nul = line.bytes.find('\0');
   if (!may_be_cut_line(line.bytes.substr(0, nul))) return false;
   if (nul == std::string_view::npos) return line.torn;
   const auto behind = line.bytes.rfind('\0') + 1;
   const std::string_view rest = line.bytes.substr(behind);
-  return parse_own_line(rest).has_value() || (line.torn && may_be_cut_line(rest)) || rest.empty() ||
-         (line.offset + behind) % kSectorBytes == 0;
+  return parse_own_line(rest, json).has_value() || (line.torn && may_be_cut_line(rest)) ||
+         rest.empty() || (line.offset + behind) % kSectorBytes == 0;
 }
 
 }  // namespace
@@ -143,15 +143,17 @@ bool LineReader::fill() {
   return got > 0;
 }
 
-std::optional<LineHead> parse_own_line(std::string_view bytes) {
-  if (!bytes.ends_with("}\n") || bytes.find('\0') != std::string_view::npos) return std::nullopt;
-  return parse_line_head(bytes);
+std::optional<LineHead> parse_own_line(std::string_view bytes, JsonCheck& json) {
+  if (!bytes.ends_with("}\n")) return std::nullopt;
+  const auto head = parse_line_head(bytes);
+  return head && json.is_json(bytes) ? head : std::nullopt;
 }
 
 std::optional<LineHead> last_line(int file, const std::string& name) {
   struct stat info {};
   if (::fstat(file, &info) != 0) throw_unreadable("cannot look at", name);
   const auto size = static_cast<std::uint64_t>(info.st_size);
+  JsonCheck json{JsonCheck::kLineLevelsMax};
   std::string bytes;
   for (std::uint64_t window = kBufferBytes;; window *= 4) {
     window = std::min(window, size);
@@ -160,21 +162,22 @@ std::optional<LineHead> last_line(int file, const std::string& name) {
     if (bytes.size() < 2) return std::nullopt;
     const auto before = bytes.rfind('\n', bytes.size() - 2);
     if (before != std::string::npos)
-      return parse_own_line(std::string_view{bytes}.substr(before + 1));
-    if (window == size || window > kLineBytesMax) return parse_own_line(bytes);
+      return parse_own_line(std::string_view{bytes}.substr(before + 1), json);
+    if (window == size || window > kLineBytesMax) return parse_own_line(bytes, json);
   }
 }
 
 Scan scan_segment(int file, const std::string& name) {
   Scan scan;
+  JsonCheck json{JsonCheck::kLineLevelsMax};
   LineReader lines{file, name};
   bool damaged = false;
   for (Line line; lines.next(line); scan.bytes = line.offset + line.bytes.size()) {
-    const auto head = parse_own_line(line.bytes);
+    const auto head = parse_own_line(line.bytes, json);
     if (damaged && head) continue;
     if (!head) {
       damaged = true;
-      if (is_crash_damage(line)) continue;
+      if (is_crash_damage(line, json)) continue;
       scan.fault = "what stands there was not written by this sink";
     } else if (scan.first.value() != 0 && head->position != advance(scan.last.position)) {
       scan.fault = "position " + std::to_string(head->position.value()) + " follows position " +

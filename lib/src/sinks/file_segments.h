@@ -91,8 +91,9 @@ class LineReader {
   std::size_t filled_ = 0;
 };
 
-/// What a line says if it is a whole line of ours.
-std::optional<LineHead> parse_own_line(std::string_view bytes);
+/// What a line says if it is a whole line of ours: the head and JSON to its end. Without the look
+/// at the rest, half a line with another one glued to it would pass.
+std::optional<LineHead> parse_own_line(std::string_view bytes, JsonCheck& json);
 
 /// What the last line of `file` says; nothing unless it is a whole line of ours.
 /// @throws Error{sink_unreachable} if the file cannot be read.

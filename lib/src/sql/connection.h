@@ -101,7 +101,8 @@ enum class OpenMode {
 };
 
 /// Opens a connection of our own, with full durability of its commits.
-/// @throws Error{invalid_argument} for an unknown scheme, Error{unreachable} if it cannot be opened.
+/// @throws Error{invalid_argument} for an unknown scheme, Error{unreachable} if it cannot be
+/// opened.
 std::unique_ptr<Connection> open(const Url& url, OpenMode mode = OpenMode::existing);
 
 /// Runs `body` in a write transaction: commits when it returns, rolls back when it throws.

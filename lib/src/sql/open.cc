@@ -9,7 +9,8 @@ std::unique_ptr<Connection> open(const Url& url, OpenMode mode) {
     url.refuse_parameters_except("");
     return sqlite::open(url.rest, mode);
   }
-  throw Error{ErrorCode::invalid_argument, "open",
+  throw Error{ErrorCode::invalid_argument,
+              "open",
               "database URL has the unknown scheme '" + url.scheme + "'",
               {.hint = "use sqlite:PATH"}};
 }

@@ -1,4 +1,5 @@
-// Every statement that outseal runs, by name. The texts live in <dialect>/query.cc and nowhere else.
+// Every statement that outseal runs, by name. The texts live in <dialect>/query.cc and nowhere
+// else.
 #pragma once
 
 #include <cstddef>

@@ -88,7 +88,9 @@ ExecuteResult run(Transaction& tx, const std::string& hash, const Operation& ope
   Reply reply = handler(tx);
   failpoint("service.after_handler");
   if (!connection.in_transaction())
-    throw Error{ErrorCode::invalid_argument, "execute", "the handler ended the transaction",
+    throw Error{ErrorCode::invalid_argument,
+                "execute",
+                "the handler ended the transaction",
                 {.hint = "leave commit and rollback to execute()"}};
   validate_reply(reply, options);
   if (reply.verdict == Verdict::retryable_failure)
@@ -115,7 +117,8 @@ ExecuteResult execute(soci::session& session, const Operation& operation, const 
     std::optional<Transaction> tx;
     std::optional<ExecuteResult> known;
     try {
-      tx.emplace(session, TransactionOptions{.busy_wait = std::clamp(left, 0ms, kBeginSlice)});
+      tx.emplace(session, TransactionOptions{.busy_wait = std::clamp(left, 0ms, kBeginSlice),
+                                             .statements = options.statements});
       known = look_up(store::connection_of(*tx), hash, operation);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::conflict) throw;

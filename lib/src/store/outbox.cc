@@ -42,7 +42,8 @@ EventId append(Transaction& tx, const Event& event, const AppendOptions& options
     insert->step();
   } catch (const Error& error) {
     if (error.code() != ErrorCode::constraint) throw;
-    throw Error{ErrorCode::constraint, "append",
+    throw Error{ErrorCode::constraint,
+                "append",
                 "event " + id_text + " was refused: " + error.message(),
                 {.hint = "an event id is used once; leave it out to get a new one",
                  .detail_code = error.detail_code()}};

@@ -10,8 +10,8 @@
 namespace outseal::store {
 
 struct RetentionOptions {
-  /// Events older than this go once every subscription has acknowledged them. 0 keeps them for ever.
-  /// They are what a lost sink is rebuilt from.
+  /// Events older than this go once every subscription has acknowledged them. 0 keeps them for
+  /// ever. They are what a lost sink is rebuilt from.
   std::chrono::milliseconds events = std::chrono::hours{24 * 7};
   /// Journal rows acknowledged longer ago than this go. 0 keeps them for ever. They are what the
   /// reconciler compares the sink with.
@@ -20,8 +20,8 @@ struct RetentionOptions {
   std::uint32_t step_rows = 500;
 };
 
-/// Removes at most `step_rows` events and as many journal rows of `subscription`. Never an event that
-/// is unpublished, in flight or parked.
+/// Removes at most `step_rows` events and as many journal rows of `subscription`. Never an event
+/// that is unpublished, in flight or parked.
 /// @returns how many rows went; less than `step_rows` means that nothing is left to do now.
 /// @throws Error{conflict} if the database stayed busy.
 /// Crash: one transaction; it happened or it did not.

@@ -1,5 +1,6 @@
-// The writing half: lease, intent, acknowledgement. Every write is one short transaction that begins
-// with a compare-and-set on (epoch, version), so that a relay that lost its lease changes nothing.
+// The writing half: lease, intent, acknowledgement. Every write is one short transaction that
+// begins with a compare-and-set on (epoch, version), so that a relay that lost its lease changes
+// nothing.
 #include "store/subscription.h"
 
 #include <algorithm>
@@ -42,10 +43,12 @@ SubscriptionSpec spec_of(const sql::Use& row, int column, std::string name) {
 void refuse_change(const std::string& name, std::string_view what, const std::string& is,
                    const std::string& asked) {
   if (is == asked) return;
-  throw Error{ErrorCode::refused, "declare",
-              "subscription " + name + " has the " + std::string{what} + " " + is + ", not " + asked,
-              {.hint = "positions are bound to it: use the same " + std::string{what} +
-                       ", or another --subscription"}};
+  throw Error{
+      ErrorCode::refused,
+      "declare",
+      "subscription " + name + " has the " + std::string{what} + " " + is + ", not " + asked,
+      {.hint = "positions are bound to it: use the same " + std::string{what} +
+               ", or another --subscription"}};
 }
 
 }  // namespace
@@ -113,13 +116,17 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     const sql::Use read{connection_.statement(sql::Query::read_subscription)};
     read->bind_text(0, name_);
     if (!read->step())
-      throw Error{ErrorCode::refused, "acquire", "there is no subscription " + name_,
+      throw Error{ErrorCode::refused,
+                  "acquire",
+                  "there is no subscription " + name_,
                   {.hint = "declare it with: outseal-relay run"}};
     const std::int64_t now = connection_.now_ms();
     const std::string holder{read->text(9)};
     const std::int64_t until = read->integer(10);
     if (!read->is_null(9) && holder != owner && until > now && !is_certainly_gone(holder))
-      return {.granted = false, .state = {}, .holder = holder,
+      return {.granted = false,
+              .state = {},
+              .holder = holder,
               .remaining = std::chrono::milliseconds{until - now}};
 
     const sql::Use take{connection_.statement(sql::Query::acquire_lease)};
@@ -317,8 +324,8 @@ Written SubscriptionLog::settle(const Batch& batch, std::size_t done, std::strin
     update->bind(7, lease_until(lease));
     update->bind(8, connection_.now_ms());
     compare_and_set(update);
-    const sql::Use journal{connection_.statement(done > 0 ? sql::Query::trim_journal
-                                                          : sql::Query::delete_journal)};
+    const sql::Use journal{
+        connection_.statement(done > 0 ? sql::Query::trim_journal : sql::Query::delete_journal)};
     journal->bind_text(0, name_);
     journal->bind(1, static_cast<std::int64_t>(batch.first.value()));
     if (done > 0) {

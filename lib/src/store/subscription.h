@@ -54,9 +54,9 @@ struct SubscriptionState {
 /// What acquire() did.
 struct Acquisition {
   bool granted = false;
-  SubscriptionState state;                  ///< If granted.
-  std::string holder;                       ///< Otherwise: who leads,
-  std::chrono::milliseconds remaining{0};   ///< and for how long at most without a renewal.
+  SubscriptionState state;                 ///< If granted.
+  std::string holder;                      ///< Otherwise: who leads,
+  std::chrono::milliseconds remaining{0};  ///< and for how long at most without a renewal.
 };
 
 /// An acknowledgement by the sink, to be written with the next intent or alone.
@@ -120,8 +120,9 @@ class SubscriptionLog {
   /// Acknowledges the pending batch alone.
   Written acknowledge(const Ack& ack, std::chrono::milliseconds lease);
 
-  /// The sink refused batch.entries[done] for good, and has all before it: acknowledges those, parks
-  /// the refused one, unbinds the rest, which will be read again. `cursor` becomes where to read on.
+  /// The sink refused batch.entries[done] for good, and has all before it: acknowledges those,
+  /// parks the refused one, unbinds the rest, which will be read again. `cursor` becomes where to
+  /// read on.
   Written settle(const Batch& batch, std::size_t done, std::string_view reason, Cursor& cursor,
                  std::chrono::milliseconds lease);
 

@@ -10,7 +10,8 @@
 namespace outseal::store {
 namespace {
 
-/// Rows looked at per wanted event, so that a filter that matches little ends its page all the same.
+/// Rows looked at per wanted event, so that a filter that matches little ends its page all the
+/// same.
 constexpr std::int64_t kScanFactor = 10;
 
 BatchKind kind_of(std::string_view text) {
@@ -124,8 +125,7 @@ Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const Pag
   while (rows.step()) {
     const Seq seq{rows.integer(0)};
     batch.to.after_seq = seq;
-    if (!matches(rows.text(2)) ||
-        std::binary_search(excluded.begin(), excluded.end(), seq.value()))
+    if (!matches(rows.text(2)) || std::binary_search(excluded.begin(), excluded.end(), seq.value()))
       continue;
     const std::string_view key = rows.text(3);
     if (some_parked && !key.empty() && !blocked.contains(key) && is_key_blocked(key, seq))
@@ -153,7 +153,8 @@ JournalRow SubscriptionLog::find_journal(Position position) {
     row.acked = find->integer(8) != 0;
   }
   if (row.count == 0 || position >= advance(row.first, row.count))
-    throw Error{ErrorCode::refused, "read_journal",
+    throw Error{ErrorCode::refused,
+                "read_journal",
                 "the journal of subscription " + name_ + " has no batch with position " +
                     std::to_string(position.value()),
                 {.hint = "it was removed by retention or by hand"}};
@@ -181,8 +182,8 @@ Batch SubscriptionLog::read_journal(Position position) {
   batch.first = row.first;
   batch.to = row.to;
   const bool log = row.kind == BatchKind::log;
-  const auto excluded = log ? excluded_seqs(row.from.after_seq, row.to.after_seq)
-                            : std::vector<std::int64_t>{};
+  const auto excluded =
+      log ? excluded_seqs(row.from.after_seq, row.to.after_seq) : std::vector<std::int64_t>{};
   std::set<std::string, std::less<>> blocked;
   const PageLimits limits{.events_max = row.count, .bytes_max = SIZE_MAX};
   sql::Statement& rows =
@@ -204,12 +205,14 @@ Batch SubscriptionLog::read_journal(Position position) {
   }
   batch.hash = sha256(batch.bytes);
   if (batch.size() != row.count || batch.hash != row.hash)
-    throw Error{ErrorCode::refused, "read_journal",
-                "the batch at position " + std::to_string(row.first.value()) +
-                    " of subscription " + name_ + " is not what was bound: " +
-                    std::to_string(batch.size()) + " of " + std::to_string(row.count) +
-                    " events found" + (batch.size() == row.count ? ", with other bytes" : ""),
-                {.hint = "rows of the outbox were changed or removed, or the sink's format differs"}};
+    throw Error{
+        ErrorCode::refused,
+        "read_journal",
+        "the batch at position " + std::to_string(row.first.value()) + " of subscription " + name_ +
+            " is not what was bound: " + std::to_string(batch.size()) + " of " +
+            std::to_string(row.count) + " events found" +
+            (batch.size() == row.count ? ", with other bytes" : ""),
+        {.hint = "rows of the outbox were changed or removed, or the sink's format differs"}};
   return batch;
 }
 

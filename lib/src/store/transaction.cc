@@ -7,13 +7,30 @@
 
 namespace outseal {
 
+struct Statements::Kept {
+  soci::session* session;
+  std::shared_ptr<sql::Connection> connection;
+};
+
+Statements::Statements(soci::session& session)
+    : kept_{std::make_unique<Kept>(Kept{&session, sql::borrow(session)})} {}
+Statements::~Statements() = default;
+
 Transaction::Transaction(soci::session& session, const TransactionOptions& options)
     : impl_{std::make_unique<Impl>()} {
   options.validate();
-  impl_->connection = sql::borrow(session);
+  if (options.statements != nullptr && options.statements->kept_->session != &session)
+    throw Error{ErrorCode::invalid_config,
+                "begin",
+                "the statements belong to another session",
+                {.hint = "keep one Statements per session"}};
+  impl_->connection =
+      options.statements != nullptr ? options.statements->kept_->connection : sql::borrow(session);
   impl_->options = options;
   if (impl_->connection->in_transaction())
-    throw Error{ErrorCode::invalid_argument, "begin", "the session already has a transaction",
+    throw Error{ErrorCode::invalid_argument,
+                "begin",
+                "the session already has a transaction",
                 {.hint = "use Transaction::join(session), or end it first"}};
   impl_->connection->begin(options.busy_wait);
 }
@@ -25,7 +42,9 @@ Transaction Transaction::join(soci::session& session) {
   impl->connection = sql::borrow(session);
   impl->owned = false;
   if (!impl->connection->in_transaction())
-    throw Error{ErrorCode::invalid_argument, "join", "the session has no transaction",
+    throw Error{ErrorCode::invalid_argument,
+                "join",
+                "the session has no transaction",
                 {.hint = "begin one, or use Transaction{session}"}};
   return Transaction{std::move(impl)};
 }
@@ -38,7 +57,9 @@ Transaction::~Transaction() {
 void Transaction::commit() {
   if (!impl_->owned) return;
   if (impl_->committed)
-    throw Error{ErrorCode::internal, "commit", "the transaction was already committed",
+    throw Error{ErrorCode::internal,
+                "commit",
+                "the transaction was already committed",
                 {.hint = "commit once, last in the block"}};
   failpoint("service.before_commit");
   impl_->connection->commit(impl_->options.busy_wait);

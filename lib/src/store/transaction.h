@@ -10,9 +10,9 @@ namespace outseal {
 
 class Transaction::Impl {
  public:
-  std::unique_ptr<sql::Connection> connection;
+  std::shared_ptr<sql::Connection> connection;
   TransactionOptions options;
-  bool owned = true;      ///< False for join(): whoever began it ends it.
+  bool owned = true;  ///< False for join(): whoever began it ends it.
   bool committed = false;
 };
 

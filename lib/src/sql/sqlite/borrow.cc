@@ -10,7 +10,8 @@ namespace outseal::sql {
 std::unique_ptr<Connection> borrow(soci::session& session) {
   // By name, not by dynamic_cast: SOCI's library does not export the type's RTTI.
   if (session.get_backend() == nullptr || session.get_backend_name() != "sqlite3")
-    throw Error{ErrorCode::invalid_config, "borrow",
+    throw Error{ErrorCode::invalid_config,
+                "borrow",
                 "the SOCI session is closed or not one of the sqlite3 backend",
                 {.hint = "open it with soci::session(soci::sqlite3, \"dbname=PATH\")"}};
   auto* backend = static_cast<soci::sqlite3_session_backend*>(session.get_backend());

@@ -58,7 +58,9 @@ std::string hint_of(ErrorCode code, int result) {
   const int extended = handle != nullptr ? sqlite3_extended_errcode(handle) : result;
   const std::string message = handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(result);
   const ErrorCode code = code_of(result, message);
-  throw Error{code, operation, message,
+  throw Error{code,
+              operation,
+              message,
               {.hint = hint_of(code, result), .detail_code = std::to_string(extended)}};
 }
 
@@ -161,7 +163,8 @@ class SqliteConnection final : public Connection {
 
   void begin(milliseconds wait) override {
     if (!retry_while_busy("BEGIN IMMEDIATE", wait))
-      throw Error{ErrorCode::conflict, "begin",
+      throw Error{ErrorCode::conflict,
+                  "begin",
                   "the database stayed busy for " + std::to_string(wait.count()) + " ms",
                   {.hint = "another writer holds it: keep transactions short, or wait longer",
                    .detail_code = std::to_string(SQLITE_BUSY)}};
@@ -171,14 +174,18 @@ class SqliteConnection final : public Connection {
     try {
       // Busy at COMMIT: without a write-ahead log, readers keep the file locked.
       if (!retry_while_busy("COMMIT", wait))
-        throw Error{ErrorCode::conflict, "commit", "readers kept the database locked",
+        throw Error{ErrorCode::conflict,
+                    "commit",
+                    "readers kept the database locked",
                     {.hint = "use journal_mode=WAL, or end long reads",
                      .detail_code = std::to_string(SQLITE_BUSY)}};
     } catch (const Error& error) {
       if (error.code() == ErrorCode::conflict || in_transaction()) throw;
-      // SQLite left the transaction by itself: by its documentation it was rolled back, but after an
-      // I/O error nobody has seen the file.
-      throw Error{ErrorCode::commit_in_doubt, "commit", error.message(),
+      // SQLite left the transaction by itself: by its documentation it was rolled back, but after
+      // an I/O error nobody has seen the file.
+      throw Error{ErrorCode::commit_in_doubt,
+                  "commit",
+                  error.message(),
                   {.hint = "look for the rows, or execute again with the same idempotency key",
                    .detail_code = error.detail_code()}};
     }
@@ -193,8 +200,8 @@ class SqliteConnection final : public Connection {
   std::int64_t now_ms() override { return wall_clock_ms(); }  // SQLite's clock is the host's.
 
  private:
-  // SQLite's own busy handler sleeps up to 100 ms at a time, which starves a waiter among many short
-  // transactions. Short random pauses share the lock more evenly.
+  // SQLite's own busy handler sleeps up to 100 ms at a time, which starves a waiter among many
+  // short transactions. Short random pauses share the lock more evenly.
   bool retry_while_busy(const char* sql, milliseconds wait) {
     const auto deadline = std::chrono::steady_clock::now() + wait;
     for (unsigned pause_us = 50;; pause_us = std::min(pause_us * 2, 4'000U)) {
@@ -216,15 +223,22 @@ class SqliteConnection final : public Connection {
 void require_database_file(const std::string& path, OpenMode mode) {
   struct stat info {};
   if (path.empty())
-    throw Error{ErrorCode::invalid_argument, "open", "the database URL has no path",
+    throw Error{ErrorCode::invalid_argument,
+                "open",
+                "the database URL has no path",
                 {.hint = "write sqlite:PATH, for example sqlite:/var/lib/shop/shop.db"}};
   if (::stat(path.c_str(), &info) != 0) {
     if (mode == OpenMode::create && errno == ENOENT) return;
-    throw Error{ErrorCode::unreachable, "open", "database file " + path + " cannot be opened",
-                {.hint = "check the path, or create it with: outseal-migrate up --db sqlite:" + path}};
+    throw Error{
+        ErrorCode::unreachable,
+        "open",
+        "database file " + path + " cannot be opened",
+        {.hint = "check the path, or create it with: outseal-migrate up --db sqlite:" + path}};
   }
   if (!S_ISREG(info.st_mode))
-    throw Error{ErrorCode::unreachable, "open", path + " is not a file",
+    throw Error{ErrorCode::unreachable,
+                "open",
+                path + " is not a file",
                 {.hint = "give the path of an SQLite database file"}};
 }
 
@@ -245,12 +259,15 @@ std::unique_ptr<Connection> open(const std::string& path, OpenMode mode) {
     if (result != SQLITE_OK) fail(handle, result, "open");
     sqlite3_busy_timeout(handle, 5'000);  // For reads of a file that another process recovers.
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-    connection->execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
-                        " PRAGMA wal_autocheckpoint = 0;");
+    connection->execute(
+        "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
+        " PRAGMA wal_autocheckpoint = 0;");
     // The first real read of the file: tells a database from anything else.
     connection->prepare("SELECT count(*) FROM sqlite_schema")->step();
   } catch (const Error& error) {
-    throw Error{error.code(), "open", path + ": " + error.message(),
+    throw Error{error.code(),
+                "open",
+                path + ": " + error.message(),
                 {.hint = error.hint(), .detail_code = error.detail_code()}};
   }
   return connection;

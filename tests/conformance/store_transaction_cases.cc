@@ -1,0 +1,162 @@
+// What a service may rely on: transactions and append.
+#include <string>
+
+#include "conformance/store_helpers.h"
+#include "conformance/store_suite.h"
+
+using namespace outseal;
+using namespace outseal::test;
+
+TEST_CASE("business rows and events commit together") {
+  const auto store = make_store();
+  const auto session = store->session();
+  {
+    Transaction tx{*session};
+    *session << "UPDATE account SET balance = balance - 5 WHERE id = 1";
+    append(tx, paid());
+    tx.commit();
+  }
+  CHECK(balance(*session, 1) == 95);
+  CHECK(count(*session, "outseal_outbox") == 1);
+}
+
+TEST_CASE("a transaction that is not committed leaves nothing") {
+  const auto store = make_store();
+  const auto session = store->session();
+  {
+    Transaction tx{*session};
+    *session << "UPDATE account SET balance = 0 WHERE id = 1";
+    append(tx, paid());
+  }
+  CHECK(balance(*session, 1) == 100);
+  CHECK(count(*session, "outseal_outbox") == 0);
+}
+
+TEST_CASE("a second begin on the same session is refused and the first goes on") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Transaction tx{*session};
+  CHECK(code_of([&] { Transaction second{*session}; }) == ErrorCode::invalid_argument);
+  append(tx, paid());
+  tx.commit();
+  CHECK(code_of([&] { tx.commit(); }) == ErrorCode::internal);
+  CHECK(count(*session, "outseal_outbox") == 1);
+}
+
+TEST_CASE("kept statements serve many transactions of their session and of no other") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const auto other = store->session();
+  Statements statements{*session};
+  for (int i = 0; i < 3; ++i) {
+    Transaction tx{*session, {.statements = &statements}};
+    append(tx, paid());
+    tx.commit();
+  }
+  CHECK(
+      execute(*session, charge("k"), charging(*session, {}), {.statements = &statements}).outcome ==
+      Outcome::executed);
+  CHECK(count(*session, "outseal_outbox") == 4);
+  CHECK(code_of([&] {
+          Transaction tx{*other, {.statements = &statements}};
+        }) == ErrorCode::invalid_config);
+}
+
+TEST_CASE("a joined transaction is ended by whoever began it") {
+  const auto store = make_store();
+  const auto session = store->session();
+  CHECK(code_of([&] { Transaction::join(*session); }) == ErrorCode::invalid_argument);
+  session->begin();
+  {
+    Transaction tx = Transaction::join(*session);
+    append(tx, paid());
+    tx.commit();
+  }
+  CHECK(count(*session, "outseal_outbox") == 1);
+  session->rollback();
+  CHECK(count(*session, "outseal_outbox") == 0);
+}
+
+TEST_CASE("an event arrives in the outbox as it was given") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const EventId id = new_event_id();
+  Event event = paid();
+  event.id = id;
+  event.headers = {{"trace", "a\"b\\c\n"}};
+  event.content_type = "application/octet-stream";
+  event.payload = std::string{"\x00\xff", 2};
+  {
+    Transaction tx{*session};
+    CHECK(append(tx, event) == id);
+    tx.commit();
+  }
+  const auto connection = sql::open(store->url());
+  const auto row = connection->prepare(
+      "SELECT event_id, topic, key, type, headers, payload, content_type FROM outseal_outbox");
+  REQUIRE(row->step());
+  CHECK(row->text(0) == id.to_string());
+  CHECK(row->text(1) == "payments");
+  CHECK(row->text(2) == "7");
+  CHECK(row->text(3) == "paid");
+  CHECK(row->text(4) == R"({"trace":"a\"b\\c\n"})");
+  CHECK(row->blob(5) == event.payload);
+  CHECK(row->text(6) == "application/octet-stream");
+}
+
+TEST_CASE("append refuses what breaks a limit and writes nothing") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Transaction tx{*session};
+  const auto refused = [&](auto change) {
+    Event event = paid();
+    change(event);
+    return code_of([&] { append(tx, event); }) == ErrorCode::invalid_argument;
+  };
+  CHECK(refused([](Event& e) { e.topic = ""; }));
+  CHECK(refused([](Event& e) { e.topic = "pay ments"; }));
+  CHECK(refused([](Event& e) { e.topic = std::string(256, 'a'); }));
+  CHECK(refused([](Event& e) { e.key = std::string(513, 'a'); }));
+  CHECK(refused([](Event& e) { e.key = std::string{"a\0b", 3}; }));
+  CHECK(refused([](Event& e) { e.key = "\xc3\x28"; }));
+  CHECK(refused([](Event& e) { e.type = ""; }));
+  CHECK(refused([](Event& e) { e.content_type = ""; }));
+  CHECK(refused([](Event& e) { e.payload = "\"\xff\""; }));
+  CHECK(refused([](Event& e) { e.payload = std::string((1U << 20U) + 1, ' '); }));
+  CHECK(refused([](Event& e) { e.headers[""] = "x"; }));
+  CHECK(refused([](Event& e) { e.headers["x"] = std::string(16'385, 'x'); }));
+  CHECK(refused([](Event& e) { e.id = EventId{}; }));
+  CHECK(refused([](Event& e) {
+    for (int i = 0; i < 65; ++i) e.headers["h" + std::to_string(i)] = "";
+  }));
+  tx.commit();
+  CHECK(count(*session, "outseal_outbox") == 0);
+}
+
+TEST_CASE("an event at every limit is accepted") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Event event{.topic = std::string(255, 't'),
+              .key = std::string(512, 'k'),
+              .type = std::string(255, 'y'),
+              .payload = std::string(1U << 20U, ' ')};
+  event.payload.front() = '[';
+  event.payload.back() = ']';
+  for (int i = 0; i < 64; ++i) event.headers["h" + std::to_string(i)] = std::string(250, 'v');
+  Transaction tx{*session};
+  append(tx, event);
+  tx.commit();
+  CHECK(count(*session, "outseal_outbox") == 1);
+}
+
+TEST_CASE("an event id is used once") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Event event = paid();
+  event.id = new_event_id();
+  Transaction tx{*session};
+  append(tx, event);
+  CHECK(code_of([&] { append(tx, event); }) == ErrorCode::constraint);
+  tx.commit();
+  CHECK(count(*session, "outseal_outbox") == 1);
+}
