@@ -44,7 +44,7 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Publish what is committed, then exit with 0."},
     {Option::rebuild, "rebuild", "", toggle, command_line, "", 0, 0,
      "If the sink has lost events that it had acknowledged, send them again from the log."},
-    {Option::batch_events, "batch-events", "N", number, everywhere, "2000", 1, 100'000,
+    {Option::batch_events, "batch-events", "N", number, everywhere, "1000", 1, 100'000,
      "Most events in a batch. More: fewer commits and fsyncs an event, more memory and a longer "
      "batch to repeat after a crash. If unsure, keep it."},
     {Option::batch_bytes, "batch-bytes", "N", number, everywhere, "1048576", 1'024, 268'435'456,

@@ -83,7 +83,7 @@ class Worker {
     if (aborts) note_aborted(id_text);
     const auto key_number = random_() % 12;
     std::string key = key_number == 0 ? "" : "key-" + std::to_string(key_number);
-    const int too_large = key_number >= 10 && chance(3) ? 1 : 0;
+    const int too_large = key_number >= 10 && chance(8) ? 1 : 0;
     session_ << "INSERT INTO ledger (event_id, key, operation, too_large)"
                 " VALUES (:id, :key, NULLIF(:operation, ''), :too_large)",
         soci::use(id_text), soci::use(key), soci::use(operation), soci::use(too_large);

@@ -1,11 +1,14 @@
 #include "torture/stage.h"
 
 #include <sqlite3.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <unordered_set>
 
 #include "base/url.h"
 #include "outseal/error.h"
@@ -23,6 +26,12 @@ constexpr const char* kBusinessTable =
 const std::string& program(const std::string& name) {
   static std::map<std::string, std::string> paths;
   return paths.try_emplace(name, std::string{OUTSEAL_BIN_DIR} + "/" + name).first->second;
+}
+
+std::filesystem::path folder_for(Stage::Storage storage) {
+  const char* memory = "/dev/shm";
+  const bool usable = storage == Stage::Storage::memory && ::access(memory, W_OK | X_OK) == 0;
+  return usable ? memory : std::filesystem::temp_directory_path();
 }
 
 using Row = std::function<std::string(int)>;
@@ -54,7 +63,9 @@ void query(const std::string& path, const std::string& sql,
 
 }  // namespace
 
-Stage::Stage() : log_{folder_.file("programs.log")} { execute(kBusinessTable); }
+Stage::Stage(Storage storage) : folder_{folder_for(storage)}, log_{folder_.file("programs.log")} {
+  execute(kBusinessTable);
+}
 
 std::string Stage::sink() const {
   return "file:" + sink_path() +
@@ -129,7 +140,8 @@ std::vector<StoredEvent> Stage::stored() const {
 }
 
 std::vector<std::string> Stage::violations(Extent extent) const {
-  std::vector<std::string> violations = check_history(committed(), stored(), extent);
+  const std::vector<CommittedEvent> committed = this->committed();
+  std::vector<std::string> violations = check_history(committed, stored(), extent);
   // An event is refused only for its size.
   const std::int64_t wrongly = number(
       "SELECT count(*) FROM outseal_parked p JOIN ledger l ON l.event_id = p.event_id"
@@ -140,11 +152,12 @@ std::vector<std::string> Stage::violations(Extent extent) const {
       "SELECT count(*) FROM outseal_outbox o WHERE NOT EXISTS"
       " (SELECT 1 FROM ledger l WHERE l.event_id = o.event_id)");
   if (foreign != 0) violations.push_back(std::to_string(foreign) + " events without business row");
-  std::ifstream aborted{file("aborted.txt")};
-  for (std::string id; std::getline(aborted, id);) {
-    if (number("SELECT count(*) FROM ledger WHERE event_id = '" + id + "'") != 0) {
-      violations.push_back("an aborted transaction left event " + id);
-    }
+  std::unordered_set<std::string> aborted;
+  std::ifstream lines{file("aborted.txt")};
+  for (std::string id; std::getline(lines, id);) aborted.insert(std::move(id));
+  for (const CommittedEvent& event : committed) {
+    if (!aborted.contains(event.id.to_string())) continue;
+    violations.push_back("an aborted transaction left event " + event.id.to_string());
   }
   return violations;
 }

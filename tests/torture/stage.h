@@ -24,8 +24,13 @@ inline constexpr std::size_t kSinkEventBytesMax = 900;
 
 class Stage {
  public:
-  /// Makes the folder and the business table; the outbox is left to migrate().
-  Stage();
+  enum class Storage {
+    disk,
+    memory,  ///< If there is such a file system. SIGKILL takes nothing from it, as from no other.
+  };
+
+  /// Makes the folder and the business table; the outbox is left to start_migrate().
+  explicit Stage(Storage storage = Storage::disk);
 
   std::string database() const { return "sqlite:" + folder_.file("service.db"); }
   std::string sink() const;

@@ -26,7 +26,8 @@ struct Url {
   std::uint64_t number(std::string_view name, std::uint64_t fallback, std::uint64_t min,
                        std::uint64_t max) const;
 
-  /// @throws Error{invalid_argument} if there is a parameter other than the space-separated `known`.
+  /// `known` is separated by spaces.
+  /// @throws Error{invalid_argument} if there is any other parameter.
   void refuse_parameters_except(std::string_view known) const;
 };
 

@@ -40,7 +40,7 @@ std::optional<std::string> StdoutSink::encode(const EventRow& row, Position posi
 }
 
 OpenResult StdoutSink::open() {
-  ::signal(SIGPIPE, SIG_IGN);
+  static_cast<void>(::signal(SIGPIPE, SIG_IGN));
   return {};
 }
 

@@ -75,7 +75,7 @@ enum class Written {
 
 /// How much one page may hold.
 struct PageLimits {
-  std::size_t events_max = 2'000;
+  std::size_t events_max = 1'000;
   std::size_t bytes_max = 1U << 20U;
 };
 

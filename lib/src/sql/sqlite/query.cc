@@ -91,8 +91,8 @@ std::string_view read_text(Query query) {
     case Query::read_log_range:
       return "SELECT " OUTSEAL_EVENT_COLUMNS
              " FROM outseal_outbox o WHERE o.seq > ?1 AND o.seq <= ?2 ORDER BY o.seq";
-    // subscription, rows at most, cursor's seq. Not beyond the cursor: after a settlement it has gone
-    // back, and what it reads again goes first. Not before a parked event of the same key either.
+    // subscription, rows at most, cursor's seq. Not beyond the cursor: after a settlement it has
+    // gone back, and what it reads again goes first. Nor before a parked event of the same key.
     case Query::read_queued:
       return "SELECT " OUTSEAL_EVENT_COLUMNS
              " FROM outseal_parked p CROSS JOIN outseal_outbox o ON o.seq = p.seq"
@@ -164,8 +164,8 @@ std::string_view fence_text(Query query) {
       return "UPDATE outseal_subscription SET version = version + 1, after_seq = ?4,"
              " bound_position = ?5, chain_hash = ?6, lease_until = ?7, updated_at = ?8,"
              " acked_seq = ?9 WHERE name = ?1 AND epoch = ?2 AND version = ?3";
-    // name, epoch, version, acked position, acked id, lease until, now. Nothing is in flight then, so
-    // all that the cursor has passed is acknowledged, parked or filtered out.
+    // name, epoch, version, acked position, acked id, lease until, now. Nothing is in flight then,
+    // so all that the cursor has passed is acknowledged, parked or filtered out.
     case Query::acknowledge_subscription:
       return "UPDATE outseal_subscription SET version = version + 1, acked_position = ?4,"
              " acked_event_id = ?5, lease_until = ?6, updated_at = ?7, acked_seq = after_seq"
