@@ -58,8 +58,9 @@ mkdir -p "$build"
 compile gcc -DCMAKE_CXX_COMPILER=g++ -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DOUTSEAL_LINT=ON
 variants=(gcc)
 if ! $quick; then
-  compile asan -DCMAKE_CXX_COMPILER=g++ -DOUTSEAL_ASAN=ON -DOUTSEAL_TEST_SCALE=10
-  compile tsan -DCMAKE_CXX_COMPILER=clang++ -DOUTSEAL_TSAN=ON -DOUTSEAL_TEST_SCALE=5
+  light=-DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1"  # Compiles in half the time.
+  compile asan "$light" -DCMAKE_CXX_COMPILER=g++ -DOUTSEAL_ASAN=ON -DOUTSEAL_TEST_SCALE=10
+  compile tsan "$light" -DCMAKE_CXX_COMPILER=clang++ -DOUTSEAL_TSAN=ON -DOUTSEAL_TEST_SCALE=5
   variants+=(asan tsan)
 fi
 

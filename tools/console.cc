@@ -111,7 +111,7 @@ std::string format_duration_ms(std::int64_t milliseconds) {
   if (milliseconds < 1'000) return std::to_string(milliseconds) + " ms";
   if (seconds < 60) return std::to_string(seconds) + " s";
   if (seconds < 3'600) return std::to_string(seconds / 60) + " min";
-  if (seconds < 48 * 3'600) return std::to_string(seconds / 3'600) + " h";
+  if (seconds < 172'800) return std::to_string(seconds / 3'600) + " h";
   return std::to_string(seconds / 86'400) + " d";
 }
 

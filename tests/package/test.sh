@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# test.sh BUILD_DIR CXX [FLAGS]: installs BUILD_DIR into a temporary prefix, builds the stranger's
+# test.sh BUILD_DIR CXX: installs BUILD_DIR into a temporary prefix, builds the stranger's
 # project against it and runs both it and the installed programs.
 set -euo pipefail
-build=$1 cxx=$2 flags=${3:-}
+build=$1 cxx=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -12,7 +12,7 @@ for program in outseal-migrate outseal-relay outseal-reconcile; do
   "$work/prefix/bin/$program" --help >/dev/null
 done
 
-cmake -S "$here" -B "$work/build" -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_CXX_FLAGS="$flags" \
+cmake -S "$here" -B "$work/build" -DCMAKE_CXX_COMPILER="$cxx" \
   -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/configure.log"
 cmake --build "$work/build" >"$work/build.log" || { cat "$work/build.log"; exit 1; }
 

@@ -36,9 +36,19 @@ Process::Process(const std::vector<std::string>& arguments,
   // All memory is allocated before the fork.
   const std::vector<char*> argv = pointers(words);
   const std::vector<char*> envp = pointers(variables);
+  // A SIGTERM that comes before the exec must not run the test framework's handler in the child.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, &before);
   pid_ = ::fork();
-  if (pid_ < 0) throw std::runtime_error{"fork failed"};
-  if (pid_ > 0) return;
+  if (pid_ != 0) {
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
+    if (pid_ < 0) throw std::runtime_error{"fork failed"};
+    return;
+  }
+  ::signal(SIGTERM, SIG_DFL);
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
   const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   if (out < 0 || ::dup2(out, 1) < 0 || ::dup2(out, 2) < 0) ::_exit(126);
   ::execve(argv[0], argv.data(), envp.data());

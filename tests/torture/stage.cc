@@ -115,13 +115,15 @@ std::int64_t Stage::number(const std::string& sql) const {
 }
 
 std::vector<CommittedEvent> Stage::committed() const {
-  std::vector<CommittedEvent> events;
+  std::unordered_set<std::string> aside;
   query(folder_.file("service.db"),
-        "SELECT l.event_id, l.key, p.state IN ('parked', 'queued', 'discarded') FROM ledger l"
-        " LEFT JOIN outseal_parked p ON p.event_id = l.event_id ORDER BY l.n",
+        "SELECT event_id FROM outseal_parked WHERE state IN ('parked', 'queued', 'discarded')",
+        [&](const Row& row) { aside.insert(row(0)); });
+  std::vector<CommittedEvent> events;
+  query(folder_.file("service.db"), "SELECT event_id, key FROM ledger ORDER BY n",
         [&](const Row& row) {
           events.push_back({EventId::parse(row(0)).value_or(EventId{}), row(1),
-                            row(2) == "1" ? Fate::set_aside : Fate::due});
+                            aside.contains(row(0)) ? Fate::set_aside : Fate::due});
         });
   return events;
 }

@@ -10,8 +10,8 @@ namespace outseal {
 
 /// A database or sink URL in its parts, as the user typed it.
 struct Url {
-  std::string scheme;                            ///< "sqlite", "file", "nats", ...
-  std::string rest;                              ///< All between the colon and the question mark.
+  std::string scheme;                             ///< "sqlite", "file", "nats", ...
+  std::string rest;                               ///< All between the colon and the question mark.
   std::map<std::string, std::string> parameters;  ///< Query parameters, percent-decoded.
 
   /// Splits `text`; `what` names it in errors ("--db", "--sink").

@@ -16,8 +16,8 @@ constexpr std::int64_t kWaitingPageRows = 20'000;
 std::string age(std::int64_t now_ms, std::int64_t since_ms) {
   const std::int64_t seconds = std::max<std::int64_t>(0, now_ms - since_ms) / 1'000;
   if (seconds < 120) return std::to_string(seconds) + " s";
-  if (seconds < 120 * 60) return std::to_string(seconds / 60) + " min";
-  if (seconds < 48 * 3'600) return std::to_string(seconds / 3'600) + " h";
+  if (seconds < 7'200) return std::to_string(seconds / 60) + " min";
+  if (seconds < 172'800) return std::to_string(seconds / 3'600) + " h";
   return std::to_string(seconds / 86'400) + " d";
 }
 

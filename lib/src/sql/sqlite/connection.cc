@@ -204,7 +204,7 @@ class SqliteConnection final : public Connection {
   // short transactions. Short random pauses share the lock more evenly.
   bool retry_while_busy(const char* sql, milliseconds wait) {
     const auto deadline = std::chrono::steady_clock::now() + wait;
-    for (unsigned pause_us = 50;; pause_us = std::min(pause_us * 2, 4'000U)) {
+    for (unsigned pause_us = 50;; pause_us = std::min(pause_us * 2, 500U)) {
       const int result = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
       if (result == SQLITE_OK) return true;
       if ((result & 0xff) != SQLITE_BUSY) fail(handle_, result, sql);

@@ -98,8 +98,9 @@ std::string_view read_text(Query query) {
              " FROM outseal_parked p CROSS JOIN outseal_outbox o ON o.seq = p.seq"
              " WHERE p.subscription = ?1 AND p.state = 'queued' AND p.seq <= ?3"
              " AND (p.key = '' OR NOT EXISTS (SELECT 1 FROM outseal_parked e"
-             "  WHERE e.subscription = ?1 AND e.key = p.key AND e.seq < p.seq"
-             "  AND e.state = 'parked')) ORDER BY p.seq LIMIT ?2";
+             "  INDEXED BY outseal_parked_open WHERE e.subscription = ?1 AND e.key = p.key"
+             "  AND e.seq < p.seq AND e.state IN ('parked', 'queued') AND e.state = 'parked'))"
+             " ORDER BY p.seq LIMIT ?2";
     // subscription, first position, last position
     case Query::read_redriven:
       return "SELECT " OUTSEAL_EVENT_COLUMNS
@@ -189,7 +190,8 @@ std::string_view parked_text(Query query) {
       return "INSERT INTO outseal_parked (subscription, seq, event_id, topic, key, cause, reason,"
              " parked_at, state) SELECT ?1, o.seq, o.event_id, o.topic, o.key, ?3, ?4, ?5,"
              " CASE WHEN ?3 = 'refused' OR EXISTS (SELECT 1 FROM outseal_parked p"
-             "  WHERE p.subscription = ?1 AND p.key = o.key AND p.state = 'parked')"
+             "  INDEXED BY outseal_parked_open WHERE p.subscription = ?1 AND p.key = o.key"
+             "  AND p.state IN ('parked', 'queued') AND p.state = 'parked')"
              " THEN 'parked' ELSE 'queued' END"
              " FROM outseal_outbox o WHERE o.seq = ?2";
     // subscription, seq, cause, reason, now. A queued event is set aside again.
@@ -204,8 +206,9 @@ std::string_view parked_text(Query query) {
     // subscription, from position. Events that wait behind a parked one of their key stay parked.
     case Query::undo_redrive:
       return "UPDATE outseal_parked AS r SET position = NULL, state = CASE WHEN r.key <> ''"
-             " AND EXISTS (SELECT 1 FROM outseal_parked p WHERE p.subscription = ?1"
-             "  AND p.key = r.key AND p.seq < r.seq AND p.state = 'parked')"
+             " AND EXISTS (SELECT 1 FROM outseal_parked p INDEXED BY outseal_parked_open"
+             "  WHERE p.subscription = ?1 AND p.key = r.key AND p.seq < r.seq"
+             "  AND p.state IN ('parked', 'queued') AND p.state = 'parked')"
              " THEN 'parked' ELSE 'queued' END"
              " WHERE r.subscription = ?1 AND r.position >= ?2";
     default:
