@@ -114,6 +114,8 @@ class Loop {
   void stop(std::size_t place) {
     if (wakes_[place]) return;
     processes_[place]->send(SIGTERM);
+    // It may have to wait for a paused one that holds the database's write lock.
+    while (!processes_[place]->wait_for(milliseconds{20})) wake(false);
     const Exit end = processes_[place]->wait();
     REQUIRE_MESSAGE((end == Exit{} || end.signal == SIGTERM), "code " << end.code << '\n'
                                                                       << stage_.log_tail());
