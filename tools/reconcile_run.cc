@@ -61,7 +61,7 @@ class ProgressLine {
  public:
   explicit ProgressLine(bool wanted) : wanted_{wanted && ::isatty(STDERR_FILENO) == 1} {}
   ~ProgressLine() {
-    if (shown_) std::fputs("\r\033[K", stderr);
+    if (shown_) static_cast<void>(std::fputs("\r\033[K", stderr));
   }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
@@ -70,7 +70,7 @@ class ProgressLine {
     if (!wanted_) return;
     std::string line = "\r" + std::string{check} + ": " + std::to_string(done);
     if (total != 0) line += " of " + std::to_string(std::max(done, total));
-    std::fputs((line + "\033[K").c_str(), stderr);
+    static_cast<void>(std::fputs((line + "\033[K").c_str(), stderr));
     shown_ = true;
   }
 

@@ -1,7 +1,7 @@
 -- The outbox: an append-only log of events, written inside the transactions that they tell of.
 --
 -- Any program may be a producer: INSERT INTO outseal_outbox (topic, key, type, payload)
--- VALUES (...) is enough, the defaults fill the rest. Nobody but the relay's retention deletes rows.
+-- VALUES (...) is enough, the defaults fill the rest. Only the relay's retention deletes rows.
 CREATE TABLE outseal_outbox (
   -- AUTOINCREMENT, not a plain rowid: numbers are never reused, and as SQLite has one writer at a
   -- time their order is the order of commits. The relay's cursor rests on both.

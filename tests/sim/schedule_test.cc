@@ -84,7 +84,8 @@ void print_failure(std::uint64_t seed) {
 
 TEST_CASE("no schedule loses, repeats or reorders an event, gets stuck or halts without reason") {
   const std::uint64_t seed = first_seed();
-  const std::uint64_t count = from_environment("OUTSEAL_SCHEDULES", test::scaled(100'000, 10'000'000));
+  const std::uint64_t count =
+      from_environment("OUTSEAL_SCHEDULES", test::scaled(100'000, 10'000'000));
   std::cout << count << " schedules, OUTSEAL_SEED=" << seed << std::endl;
   const Campaign campaign = run_campaign(seed, count, Mutant::none);
   if (!campaign.failed.empty()) {

@@ -116,8 +116,9 @@ std::string_view read_text(Query query) {
              " WHERE subscription = ?1 AND state IN ('parked', 'queued'))";
     // subscription, key, before seq -> 0 or 1
     case Query::is_key_blocked:
-      return "SELECT EXISTS (SELECT 1 FROM outseal_parked WHERE subscription = ?1 AND key = ?2"
-             " AND seq < ?3 AND state IN ('parked', 'queued'))";
+      return "SELECT EXISTS (SELECT 1 FROM outseal_parked INDEXED BY outseal_parked_open"
+             " WHERE subscription = ?1 AND key = ?2 AND seq < ?3"
+             " AND state IN ('parked', 'queued'))";
     default:
       return {};
   }
