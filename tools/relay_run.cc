@@ -52,7 +52,7 @@ relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) 
   options.core = core_options_of(settings);
   options.subscription.name = settings.text(Option::subscription);
   options.subscription.topics = settings.list(Option::topics);
-  options.subscription.sink = sink.redacted();
+  options.subscription.sink = sinks::sink_identity(sink);
   options.subscription.event_source = settings.text(Option::event_source);
   if (options.subscription.event_source.empty())
     options.subscription.event_source = "/outseal/" + options.subscription.name;
@@ -68,7 +68,7 @@ relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) 
 
 /// The level at which an event of the relay is logged; those that need no operator are informative.
 std::string_view level_of(std::string_view event) {
-  for (const std::string_view calm : {"leading", "standby", "retained"})
+  for (const std::string_view calm : {"leading", "standby", "subscribed", "retained"})
     if (event == calm) return "info";
   return "warn";
 }

@@ -271,3 +271,24 @@ TEST_CASE("an expired key is new again and purge removes only expired records") 
   CHECK(executed == 12);
   CHECK(code_of([&] { purge(*session, {.step_rows = 0}); }) == ErrorCode::invalid_config);
 }
+
+TEST_CASE("purge beside execute never lets a key run twice while it counts") {
+  const auto store = make_store();
+  std::atomic<bool> done{false};
+  std::thread purger{[&] {
+    const auto session = store->session();
+    while (!done) purge(*session, {.step_rows = 1});
+  }};
+  const auto session = store->session();
+  const int keys = static_cast<int>(test::scaled(60));
+  int executed = 0;
+  for (int k = 0; k < keys; ++k)
+    for (int again = 0; again < 3; ++again)
+      executed +=
+          execute(*session, charge(std::to_string(k)), charging(*session, {}), {.wait = 60s})
+              .outcome == Outcome::executed;
+  done = true;
+  purger.join();
+  CHECK(executed == keys);
+  CHECK(count(*session, "outseal_outbox") == keys);
+}

@@ -133,3 +133,12 @@ TEST_CASE("a queued event does not pass an earlier one of its key that is parked
   f.connection->execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
   CHECK(f.publish().bytes == "2:healed;3:b;");
 }
+
+TEST_CASE("a log of nothing but poison is passed, page by page") {
+  Fixture f;
+  for (int i = 0; i < 25; ++i) f.append("poison", "k" + std::to_string(i));
+  f.append("good");
+  for (int i = 0; i < 3; ++i) f.publish(1);
+  CHECK(f.number("SELECT count(*) FROM outseal_parked") == 25);
+  CHECK(f.number("SELECT acked_position FROM outseal_subscription") == 1);
+}

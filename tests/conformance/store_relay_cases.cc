@@ -184,3 +184,60 @@ TEST_CASE("journal retention keeps the last acknowledged batch") {
   CHECK(batch.prior.position == Position{4});
   CHECK(f.log.read_journal(Position{5}).prior == batch.prior);
 }
+
+TEST_CASE("a subscription that has read nothing may be declared anew, later it may not") {
+  Fixture f;
+  const store::SubscriptionSpec other{
+      .name = "main", .topics = {"a"}, .sink = "file:y", .event_source = "/z"};
+  CHECK_THROWS_AS(f.log.declare(other), Error);  // Somebody leads it.
+  f.log.release();
+  CHECK_FALSE(f.log.declare(other));
+  CHECK(store::find_subscription(*f.connection, "main")->sink == "file:y");
+  f.take_lead();
+  f.append("x", "", "a");
+  f.publish();
+  f.log.release();
+  CHECK_THROWS_AS(
+      f.log.declare({.name = "main", .topics = {"a"}, .sink = "file:w", .event_source = "/z"}),
+      Error);
+}
+
+TEST_CASE("a lease that a clock set back has stretched locks nobody out") {
+  Fixture f;
+  SubscriptionLog other{*f.connection, "main", f.sink};
+  CHECK_FALSE(other.acquire("other", 60s).granted);
+  f.connection->execute("UPDATE outseal_subscription SET lease_until = lease_until + 86400000");
+  CHECK(other.acquire("other", 60s).granted);
+}
+
+TEST_CASE("numbers go on after retention emptied the outbox") {
+  Fixture f;
+  f.append("a");
+  f.append("b");
+  f.publish();
+  f.connection->execute("UPDATE outseal_outbox SET created_at = 1");
+  CHECK(store::retain_step(*f.connection, "main", {.events = 1h, .journal = 0ms}) == 2);
+  f.append("c");
+  CHECK(f.number("SELECT seq FROM outseal_outbox") == 3);
+  CHECK(f.publish().bytes == "3:c;");
+}
+
+TEST_CASE("positions and numbers pass 2^31 and 2^53") {
+  Fixture f;
+  f.append("a");
+  f.publish();
+  constexpr std::int64_t kFar = 9'007'199'254'740'993;  // 2^53 + 1
+  const std::string far = std::to_string(kFar);
+  f.connection->execute("UPDATE sqlite_sequence SET seq = " + far +
+                        " WHERE name = 'outseal_outbox'");
+  f.append("b");
+  f.cursor.after_seq = Seq{kFar - 1};
+  f.tail.position = Position{static_cast<std::uint64_t>(kFar)};
+  const Batch batch = f.page();
+  REQUIRE(batch.size() == 1);
+  CHECK(batch.entries[0].seq == Seq{kFar + 1});
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
+  CHECK(f.number("SELECT bound_position FROM outseal_subscription") == kFar + 1);
+  CHECK(f.log.read_journal(Position{static_cast<std::uint64_t>(kFar) + 1}).bytes ==
+        std::to_string(kFar + 1) + ":b;");
+}

@@ -1,4 +1,5 @@
 // The store's suite on SQLite.
+#include <doctest/doctest.h>
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 
@@ -27,6 +28,20 @@ class SqliteStore final : public StoreUnderTest {
 };
 
 }  // namespace
+
+TEST_CASE("our own connections commit durably and leave checkpoints to the services") {
+  const auto store = make_store();
+  const auto connection = sql::open(store->url());
+  const auto pragma = [&](const std::string& name) {
+    const auto statement = connection->prepare("PRAGMA " + name);
+    REQUIRE(statement->step());
+    return statement->integer(0);
+  };
+  CHECK(pragma("synchronous") == 2);  // FULL
+  CHECK(pragma("wal_autocheckpoint") == 0);
+  connection->execute("UPDATE account SET balance = balance");
+  CHECK(connection->write_ahead_bytes() > 0);
+}
 
 std::unique_ptr<StoreUnderTest> make_store() { return std::make_unique<SqliteStore>(); }
 

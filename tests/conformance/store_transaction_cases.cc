@@ -160,3 +160,20 @@ TEST_CASE("an event id is used once") {
   tx.commit();
   CHECK(count(*session, "outseal_outbox") == 1);
 }
+
+TEST_CASE("a joined deferred transaction that another writer overtook is a conflict") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const auto other = store->session();
+  session->begin();  // Deferred: takes the write lock at the first write.
+  CHECK(balance(*session, 1) == 100);
+  {
+    Transaction tx{*other};
+    append(tx, paid());
+    tx.commit();
+  }
+  Transaction tx = Transaction::join(*session);
+  CHECK(code_of([&] { append(tx, paid()); }) == ErrorCode::conflict);
+  session->rollback();
+  CHECK(count(*session, "outseal_outbox") == 1);
+}

@@ -20,6 +20,9 @@ using std::chrono::steady_clock;
 /// How often retention looks for something to remove, and how soon again while there is more.
 constexpr std::chrono::seconds kRetentionPause{10};
 constexpr std::chrono::milliseconds kRetentionStepPause{20};
+/// Retention waits while the write-ahead log is larger: only the services' checkpoints shrink it,
+/// and rows removed by a relay that runs alone would make it grow without end.
+constexpr std::uint64_t kWriteAheadBytesMax = 64U << 20U;
 
 Milliseconds since_start(steady_clock::time_point time) {
   return std::chrono::duration_cast<Milliseconds>(time.time_since_epoch());
@@ -45,7 +48,7 @@ class Driver {
 
   RelayResult run() {
     connect();
-    log_->declare(options_.subscription);
+    declare();
     answers_.emplace_back(Started{});
     while (!finished_) {
       const Input input = next_input();
@@ -78,6 +81,23 @@ class Driver {
     result_.abandoned = true;
     finished_ = true;
     observer_({"abandoned", "the sink did not answer in time; the next start recovers"});
+  }
+
+  void declare() {
+    if (!store::find_subscription(*connection_, options_.subscription.name)) try_sink();
+    const bool created = log_->declare(options_.subscription);
+    if (const auto oldest = store::oldest_event(*connection_); created && oldest)
+      observer_({"subscribed", "first_seq=" + std::to_string(oldest->value())});
+  }
+
+  /// A new subscription is not written down for a sink that cannot be used at all.
+  void try_sink() {
+    const OpenResult result = sink_->open();
+    sink_->close();
+    if (result.status == OpenResult::Status::unusable)
+      throw Error{ErrorCode::sink_unreachable, "relay", result.detail, {.hint = result.hint}};
+    if (result.status == OpenResult::Status::refused)
+      throw Error{ErrorCode::refused, "relay", result.detail, {.hint = result.hint}};
   }
 
   void connect() {
@@ -191,6 +211,11 @@ class Driver {
   void retain_if_due() {
     if (steady_clock::now() < retention_due_ || !log_) return;
     retention_due_ = steady_clock::now() + kRetentionPause;
+    const bool paused = connection_->write_ahead_bytes() > kWriteAheadBytesMax;
+    if (paused && !retention_paused_)
+      observer_({"retention_paused", "the write-ahead log waits for a checkpoint by a service"});
+    retention_paused_ = paused;
+    if (paused) return;
     try {
       const auto removed =
           store::retain_step(*connection_, options_.subscription.name, options_.retention);
@@ -218,6 +243,7 @@ class Driver {
   steady_clock::time_point timer_ = steady_clock::now();
   // At once: a relay that only ever drains must remove what it published earlier, too.
   steady_clock::time_point retention_due_ = steady_clock::now();
+  bool retention_paused_ = false;
   std::optional<steady_clock::time_point> stop_deadline_;
   RelayResult result_;
   bool finished_ = false;

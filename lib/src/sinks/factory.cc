@@ -1,5 +1,7 @@
 #include "sinks/factory.h"
 
+#include <filesystem>
+
 #include "outseal/error.h"
 #include "sinks/file_sink.h"
 #include "sinks/stdout_sink.h"
@@ -49,6 +51,11 @@ std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context) {
               "sink",
               "unknown scheme \"" + url.scheme + "\"",
               {.hint = "known sinks: file:PATH, stdout:"}};
+}
+
+std::string sink_identity(const Url& url) {
+  if (url.scheme != "file") return url.redacted();
+  return "file:" + std::filesystem::absolute(file_path(url)).lexically_normal().string();
 }
 
 std::string sink_help() {

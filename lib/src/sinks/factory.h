@@ -17,6 +17,10 @@ struct SinkContext {
 /// @throws Error{invalid_argument} for an unknown scheme or parameter, naming the known ones.
 std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context);
 
+/// The URL by which a subscription remembers its sink: redacted, and a file by its absolute path,
+/// so that it is the same sink from every folder.
+std::string sink_identity(const Url& url);
+
 /// One line per sink for `--help`: URL form and what it guarantees.
 std::string sink_help();
 

@@ -86,6 +86,9 @@ class Connection {
   virtual void rollback() noexcept = 0;
   virtual bool in_transaction() const = 0;
 
+  /// Bytes of write-ahead log that wait for a checkpoint by the services; 0 where there is none.
+  virtual std::uint64_t write_ahead_bytes() const = 0;
+
   /// Milliseconds since 1970 UTC by the database's clock.
   virtual std::int64_t now_ms() = 0;
 };

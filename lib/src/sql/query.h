@@ -21,6 +21,8 @@ enum class Query : std::size_t {
 
   // The relay: subscriptions, lease and journal.
   insert_subscription,
+  redeclare_subscription,
+  oldest_event,
   find_subscription,
   list_subscriptions,
   acquire_lease,

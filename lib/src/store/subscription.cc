@@ -19,6 +19,9 @@ namespace {
 
 /// How long a write of the relay waits for the services' writers.
 constexpr std::chrono::milliseconds kWriteWait{10'000};
+/// No lease is longer (tools/option_table.cc). One that seems to be was written before the clock
+/// was set back, and must not lock everybody out for that long.
+constexpr std::chrono::milliseconds kLeaseMax = std::chrono::hours{1};
 
 /// Thrown inside a transaction to roll it back and report `written`.
 struct Abandon {
@@ -87,26 +90,36 @@ std::vector<SubscriptionSpec> list_subscriptions(sql::Connection& connection) {
 SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink)
     : connection_{connection}, name_{std::move(name)}, sink_{sink} {}
 
-void SubscriptionLog::declare(const SubscriptionSpec& spec) {
+std::optional<Seq> oldest_event(sql::Connection& connection) {
+  const sql::Use find{connection.statement(sql::Query::oldest_event)};
+  return find->step() ? std::optional{Seq{find->integer(0)}} : std::nullopt;
+}
+
+bool SubscriptionLog::declare(const SubscriptionSpec& spec) {
   spec.validate();
   SubscriptionSpec asked = spec;
   if (asked.event_source.empty()) asked.event_source = "/outseal/" + asked.name;
   const std::string topics = topics_as_json(asked.topics);
-  if (!find_subscription(connection_, asked.name)) {
+  const auto known = find_subscription(connection_, asked.name);
+  const bool differs = known && (known->sink != asked.sink || known->topics != asked.topics ||
+                                 known->event_source != asked.event_source);
+  if (!known || differs) {
     sql::transact(connection_, kWriteWait, [&] {
-      const sql::Use insert{connection_.statement(sql::Query::insert_subscription)};
-      insert->bind_text(0, asked.name);
-      insert->bind_text(1, topics);
-      insert->bind_text(2, asked.sink);
-      insert->bind_text(3, asked.event_source);
-      insert->bind(4, connection_.now_ms());
-      insert->step();
+      const sql::Use write{connection_.statement(known ? sql::Query::redeclare_subscription
+                                                       : sql::Query::insert_subscription)};
+      write->bind_text(0, asked.name);
+      write->bind_text(1, topics);
+      write->bind_text(2, asked.sink);
+      write->bind_text(3, asked.event_source);
+      write->bind(4, connection_.now_ms());
+      write->step();
     });
   }
   const SubscriptionSpec is = *find_subscription(connection_, asked.name);
   refuse_change(asked.name, "sink", is.sink, asked.sink);
   refuse_change(asked.name, "topics", topics_as_json(is.topics), topics);
   refuse_change(asked.name, "event source", is.event_source, asked.event_source);
+  return !known;
 }
 
 // --- Lease ---------------------------------------------------------------------------------------
@@ -123,7 +136,8 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     const std::int64_t now = connection_.now_ms();
     const std::string holder{read->text(9)};
     const std::int64_t until = read->integer(10);
-    if (!read->is_null(9) && holder != owner && until > now && !is_certainly_gone(holder))
+    const bool lasts = until > now && until - now <= kLeaseMax.count();
+    if (!read->is_null(9) && holder != owner && lasts && !is_certainly_gone(holder))
       return {.granted = false,
               .state = {},
               .holder = holder,

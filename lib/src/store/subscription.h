@@ -21,7 +21,7 @@ struct SubscriptionSpec {
   std::string name = "main";
   /// Topic patterns; an event that matches any of them belongs to the subscription.
   std::vector<std::string> topics = {"*"};
-  std::string sink;          ///< Url::redacted() of the sink.
+  std::string sink;          ///< Names the sink; the same from everywhere, without credentials.
   std::string event_source;  ///< CloudEvents "source"; empty: "/outseal/" and the name.
 
   /// @throws Error{invalid_config} naming every fault.
@@ -85,6 +85,9 @@ std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
 /// All subscriptions by name.
 std::vector<SubscriptionSpec> list_subscriptions(sql::Connection& connection);
 
+/// The oldest event that retention left; where a new subscription starts.
+std::optional<Seq> oldest_event(sql::Connection& connection);
+
 /// The log of one subscription, as its relay sees it.
 ///
 /// Threads: Not thread-safe; one thread at a time, the same one that uses the connection.
@@ -93,9 +96,11 @@ class SubscriptionLog {
   /// `sink` encodes the events; only Sink::encode is called.
   SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink);
 
-  /// Creates the subscription, or checks that it is the one that `spec` describes.
+  /// Creates the subscription, or checks that it is the one that `spec` describes. One that nobody
+  /// leads and that has read nothing yet takes over what `spec` says.
+  /// @returns whether it was created.
   /// @throws Error{refused} if it exists with another sink, topics or event source.
-  void declare(const SubscriptionSpec& spec);
+  bool declare(const SubscriptionSpec& spec);
 
   /// Takes the lease if it is free, expired, ours, or its holder has certainly died; raises the
   /// epoch and returns the state as of that moment.

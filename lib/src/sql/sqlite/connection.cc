@@ -197,6 +197,13 @@ class SqliteConnection final : public Connection {
 
   bool in_transaction() const override { return sqlite3_get_autocommit(handle_) == 0; }
 
+  std::uint64_t write_ahead_bytes() const override {
+    const char* const path = sqlite3_db_filename(handle_, "main");
+    struct stat info {};
+    const bool exists = path != nullptr && ::stat((std::string{path} + "-wal").c_str(), &info) == 0;
+    return exists ? static_cast<std::uint64_t>(info.st_size) : 0;
+  }
+
   std::int64_t now_ms() override { return wall_clock_ms(); }  // SQLite's clock is the host's.
 
  private:

@@ -52,6 +52,14 @@ std::string_view lease_text(Query query) {
     case Query::insert_subscription:
       return "INSERT INTO outseal_subscription (name, topics, sink, event_source, created_at,"
              " updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (name) DO NOTHING";
+    // name, topics, sink, event source, now. Only while no position and no cursor rests on it.
+    case Query::redeclare_subscription:
+      return "UPDATE outseal_subscription SET topics = ?2, sink = ?3, event_source = ?4,"
+             " updated_at = ?5 WHERE name = ?1 AND bound_position = 0 AND after_seq = 0"
+             " AND lease_owner IS NULL";
+    // -> seq
+    case Query::oldest_event:
+      return "SELECT seq FROM outseal_outbox ORDER BY seq LIMIT 1";
     // name -> topics, sink, event source
     case Query::find_subscription:
       return "SELECT topics, sink, event_source FROM outseal_subscription WHERE name = ?1";
