@@ -30,6 +30,11 @@ CREATE TABLE outseal_outbox (
     + CAST(substr(strftime('%f', 'now'), 4, 3) AS INTEGER)),
   -- One event per id: promise 2 ("once per ID") starts here.
   CONSTRAINT outbox_event_id_unique UNIQUE (event_id),
+  -- A column of TEXT keeps a blob that is bound to it, and a blob equals no text: a key bound as
+  -- bytes would be another key than the same one bound as text.
+  CONSTRAINT outbox_text_is_text CHECK (
+    typeof(topic) = 'text' AND typeof(key) = 'text' AND typeof(type) = 'text'
+    AND typeof(headers) = 'text' AND typeof(content_type) = 'text'),
   CONSTRAINT outbox_event_id_is_uuid CHECK (
     event_id GLOB '????????-????-????-????-????????????'
     AND length(replace(event_id, '-', '')) = 32 AND event_id NOT GLOB '*[^0-9a-f-]*'),
@@ -41,5 +46,7 @@ CREATE TABLE outseal_outbox (
     length(CAST(headers AS BLOB)) <= 65536 AND json_valid(headers)
     AND json_type(headers) = 'object'),
   CONSTRAINT outbox_content_type_length CHECK (length(content_type) BETWEEN 1 AND 255),
-  CONSTRAINT outbox_created_at_positive CHECK (created_at > 0)
+  -- Milliseconds up to the year 9999: seconds or microseconds by mistake are refused.
+  CONSTRAINT outbox_created_at_ms CHECK (
+    typeof(created_at) = 'integer' AND created_at BETWEEN 1 AND 253402300799999)
 );

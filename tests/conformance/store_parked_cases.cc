@@ -142,3 +142,17 @@ TEST_CASE("a log of nothing but poison is passed, page by page") {
   CHECK(f.number("SELECT count(*) FROM outseal_parked") == 25);
   CHECK(f.number("SELECT acked_position FROM outseal_subscription") == 1);
 }
+
+TEST_CASE("an event behind a queued one is queued although a later one of its key is parked") {
+  Fixture f;
+  f.append("a", "k");
+  f.append("b", "k");
+  f.append("poison", "k");
+  const Batch batch = f.page();
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == Written::done);
+  const Batch behind = f.page();  // b stands behind a.
+  f.connection->execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
+  REQUIRE(f.log.bind(behind, std::nullopt, 60s) == Written::done);
+  CHECK(f.parked() == "1=queued 2=queued 3=parked ");
+}

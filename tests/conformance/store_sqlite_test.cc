@@ -3,7 +3,12 @@
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 
+#include <chrono>
+#include <filesystem>
+#include <string>
+
 #include "conformance/store_suite.h"
+#include "outseal/error.h"
 #include "store/migrations.h"
 #include "support/temp_folder.h"
 
@@ -39,8 +44,44 @@ TEST_CASE("our own connections commit durably and leave checkpoints to the servi
   };
   CHECK(pragma("synchronous") == 2);  // FULL
   CHECK(pragma("wal_autocheckpoint") == 0);
-  connection->execute("UPDATE account SET balance = balance");
+  connection->execute("UPDATE account SET balance = balance + 1");
   CHECK(connection->write_ahead_bytes() > 0);
+}
+
+TEST_CASE("a producer that binds bytes as text, or seconds as milliseconds, is refused") {
+  const auto store = make_store();
+  const auto connection = sql::open(store->url());
+  const std::string insert = "INSERT INTO outseal_outbox (topic, key, type, payload, created_at) ";
+  const auto refused = [&](const std::string& values) {
+    try {
+      connection->execute(insert + "VALUES " + values);
+      return false;
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::constraint;
+    }
+  };
+  CHECK_FALSE(refused("('t', 'k', 'x', '{}', 1700000000000)"));
+  CHECK(refused("('t', x'6b', 'x', '{}', 1700000000000)"));
+  CHECK(refused("(x'74', 'k', 'x', '{}', 1700000000000)"));
+  CHECK(refused("('t', 'k', x'78', '{}', 1700000000000)"));
+  CHECK(refused("('t', 'k', 'x', '{}', 1700000000000000)"));
+  CHECK(refused("('t', 'k', 'x', '{}', 0)"));
+}
+
+TEST_CASE("a database file that was replaced is noticed at the next write") {
+  const test::TempFolder folder;
+  const auto url = Url::parse("--db", "sqlite:" + folder.file("a.db"));
+  const auto connection = sql::open(url, sql::OpenMode::create);
+  connection->execute("CREATE TABLE t (x)");
+  connection->begin(std::chrono::seconds{1});
+  connection->rollback();
+  std::filesystem::rename(folder.file("a.db"), folder.file("b.db"));
+  try {
+    connection->begin(std::chrono::seconds{1});
+    FAIL("the old file was written");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::unreachable);
+  }
 }
 
 std::unique_ptr<StoreUnderTest> make_store() { return std::make_unique<SqliteStore>(); }

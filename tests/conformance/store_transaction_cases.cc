@@ -177,3 +177,32 @@ TEST_CASE("a joined deferred transaction that another writer overtook is a confl
   session->rollback();
   CHECK(count(*session, "outseal_outbox") == 1);
 }
+
+TEST_CASE("nothing is appended or committed after the transaction has ended") {
+  const auto store = make_store();
+  const auto session = store->session();
+  {
+    Transaction tx{*session};
+    *session << "UPDATE account SET balance = 0 WHERE id = 1";
+    *session << "ROLLBACK";  // As the database does by itself after some errors.
+    CHECK(code_of([&] { append(tx, paid()); }) == ErrorCode::invalid_argument);
+    CHECK(code_of([&] { tx.commit(); }) == ErrorCode::storage);
+  }
+  {
+    Transaction tx{*session};
+    tx.commit();
+    CHECK(code_of([&] { append(tx, paid()); }) == ErrorCode::invalid_argument);
+  }
+  CHECK(count(*session, "outseal_outbox") == 0);
+  CHECK(balance(*session, 1) == 100);
+}
+
+TEST_CASE("statements of a session that was reconnected are refused") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const auto other = store->session();
+  Statements statements{*other};  // As if `session` had been leased another connection.
+  CHECK(code_of([&] {
+          Transaction tx{*session, {.statements = &statements}};
+        }) == ErrorCode::invalid_config);
+}

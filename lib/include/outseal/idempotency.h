@@ -18,7 +18,8 @@ struct Operation {
   std::string scope;
   /// Who sent it, for example the tenant: two principals never share a key. 0 to 255 bytes.
   std::string principal = {};
-  /// The client's idempotency key. 1 to 255 bytes.
+  /// The client's idempotency key. 1 to 255 bytes. It names a request, not an entity: with an order
+  /// number as key, the second change of that order would be taken for a repetition.
   std::string key;
   /// 32 bytes that stand for the request's meaning; see fingerprint(). The same key with another
   /// fingerprint is a mismatch, never a replay.

@@ -52,6 +52,8 @@ struct AppendOptions {
 ///
 /// @returns the id of the event.
 /// @throws Error{invalid_argument} if a field breaks its limit; nothing is written.
+/// @throws Error{invalid_argument} if the transaction has ended, for example by an error that made
+///         SQLite roll it back.
 /// @throws Error{constraint} if the event id is already in the outbox.
 /// @throws Error{schema_missing} if the database has no outbox: run `outseal-migrate up`.
 /// @throws Error{conflict} in a joined transaction that could not take the write lock.

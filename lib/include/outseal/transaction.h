@@ -85,7 +85,8 @@ class Transaction {
   /// @throws Error{conflict} if readers kept the file locked for the busy wait; nothing is
   ///         committed and the transaction is still open.
   /// @throws Error{commit_in_doubt} if the database cannot say whether it committed.
-  /// @throws Error{storage} on a full disk or an I/O error; the transaction is rolled back.
+  /// @throws Error{storage} on a full disk or an I/O error, or if an earlier error had made SQLite
+  ///         roll back; nothing is committed.
   /// @throws Error{internal} if called twice.
   void commit();
 

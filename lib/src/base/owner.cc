@@ -13,7 +13,8 @@ namespace outseal {
 namespace {
 
 /// Start time of a process in clock ticks since boot, so that a reused pid is not taken for the
-/// same process; empty if it does not run. Source: proc(5), /proc/[pid]/stat, field 22.
+/// same process; "none" if it ended and was not waited for, empty if it cannot be seen. Source:
+/// proc(5), /proc/[pid]/stat, field 22.
 std::string start_ticks(long pid) {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
   std::string line;
@@ -23,7 +24,7 @@ std::string start_ticks(long pid) {
   std::istringstream fields{line.substr(name_end + 1)};
   std::string field;
   for (int number = 3; number <= 22 && fields >> field; ++number) {
-    if (number == 3 && field == "Z") return {};  // A zombie of the kernel's kind runs no more.
+    if (number == 3 && field == "Z") return "none";  // A zombie of the kernel's kind.
   }
   return field;
 }
@@ -52,7 +53,8 @@ bool is_certainly_gone(std::string_view owner) {
   const auto start = rest.find(" start=");
   if (pid <= 0 || start == std::string::npos) return false;
   if (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) return true;
-  return start_ticks(pid) != rest.substr(start + 7);
+  const std::string ticks = start_ticks(pid);  // Empty: hidden from this user, so it may run.
+  return !ticks.empty() && ticks != rest.substr(start + 7);
 }
 
 }  // namespace outseal

@@ -67,7 +67,7 @@ class Driver {
       return input;
     }
     retain_if_due();
-    auto deadline = std::min(timer_, retention_due_);
+    auto deadline = log_ ? std::min(timer_, retention_due_) : timer_;
     if (stop_deadline_) deadline = std::min(deadline, *stop_deadline_);
     Input input = mailbox_->take(deadline);
     if (std::holds_alternative<StopRequested>(input) && !stop_deadline_)

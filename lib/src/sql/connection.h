@@ -80,11 +80,15 @@ class Connection {
 
   /// Begins a write transaction (SQLite: BEGIN IMMEDIATE), waiting at most `wait` for others.
   /// @throws Error{conflict} if the wait was not enough.
+  /// @throws Error{unreachable} if a file that we opened was replaced or moved meanwhile.
   virtual void begin(std::chrono::milliseconds wait) = 0;
   /// @throws Error{conflict}, Error{commit_in_doubt} or Error{storage} as Transaction::commit does.
   virtual void commit(std::chrono::milliseconds wait) = 0;
   virtual void rollback() noexcept = 0;
   virtual bool in_transaction() const = 0;
+
+  /// The driver's own handle, to tell connections apart.
+  virtual const void* handle() const = 0;
 
   /// Bytes of write-ahead log that wait for a checkpoint by the services; 0 where there is none.
   virtual std::uint64_t write_ahead_bytes() const = 0;
@@ -96,6 +100,10 @@ class Connection {
 /// Wraps the driver's handle under a service's SOCI session; the session must outlive the result.
 /// @throws Error{invalid_config} if the session's backend is not supported.
 std::unique_ptr<Connection> borrow(soci::session& session);
+
+/// The driver's handle under `session` as it is now.
+/// @throws Error{invalid_config} if the session's backend is not supported.
+const void* handle_of(soci::session& session);
 
 /// What a program opens a database for.
 enum class OpenMode {

@@ -50,6 +50,17 @@ std::optional<ExecuteResult> look_up(sql::Connection& connection, const std::str
             .content_type = std::string{find->text(4)}}};
 }
 
+/// Like look_up(), while another connection writes; empty also if that one locks readers out.
+std::optional<ExecuteResult> look_up_beside_writer(soci::session& session, const std::string& hash,
+                                                   const Operation& operation) {
+  try {
+    return look_up(*sql::borrow(session), hash, operation);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::conflict) throw;
+    return std::nullopt;
+  }
+}
+
 void insert_record(sql::Connection& connection, const std::string& hash, const Operation& operation,
                    const Reply& reply, const ExecuteOptions& options, std::int64_t started_ms) {
   const std::int64_t now = connection.now_ms();
@@ -123,7 +134,7 @@ ExecuteResult execute(soci::session& session, const Operation& operation, const 
     } catch (const Error& error) {
       if (error.code() != ErrorCode::conflict) throw;
       // Somebody writes. If that was this key's first execution and is done, answer without a lock.
-      known = look_up(*sql::borrow(session), hash, operation);
+      known = look_up_beside_writer(session, hash, operation);
     }
     if (known && known->outcome != Outcome::in_progress) return *known;
     if (tx && !known) {

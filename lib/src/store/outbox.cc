@@ -25,11 +25,19 @@ std::string headers_as_json(const std::map<std::string, std::string>& headers) {
 
 EventId append(Transaction& tx, const Event& event, const AppendOptions& options) {
   validate_event(event, options);
+  sql::Connection& connection = store::connection_of(tx);
+  // SQLite rolls a transaction back by itself after some errors: an event written now would stand
+  // alone, outside of any.
+  if (tx.impl().committed || !connection.in_transaction())
+    throw Error{ErrorCode::invalid_argument,
+                "append",
+                "the transaction has ended",
+                {.hint = "an earlier error or ROLLBACK ended it: begin a new one"}};
   const EventId id = event.id ? *event.id : new_event_id();
   const std::string id_text = id.to_string();
   const std::string headers = headers_as_json(event.headers);
 
-  const sql::Use insert{store::connection_of(tx).statement(sql::Query::append_event)};
+  const sql::Use insert{connection.statement(sql::Query::append_event)};
   insert->bind_text(0, id_text);
   insert->bind_text(1, event.topic);
   insert->bind_text(2, event.key);

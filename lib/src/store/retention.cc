@@ -5,7 +5,8 @@
 namespace outseal::store {
 namespace {
 
-constexpr std::chrono::milliseconds kWriteWait{10'000};
+/// Short: retention may as well happen another time.
+constexpr std::chrono::milliseconds kWriteWait{1'000};
 
 std::uint64_t delete_events(sql::Connection& connection, const RetentionOptions& options) {
   const sql::Use floor{connection.statement(sql::Query::retained_floor)};

@@ -8,18 +8,19 @@
 namespace outseal {
 
 struct Statements::Kept {
-  soci::session* session;
   std::shared_ptr<sql::Connection> connection;
 };
 
 Statements::Statements(soci::session& session)
-    : kept_{std::make_unique<Kept>(Kept{&session, sql::borrow(session)})} {}
+    : kept_{std::make_unique<Kept>(Kept{sql::borrow(session)})} {}
 Statements::~Statements() = default;
 
 Transaction::Transaction(soci::session& session, const TransactionOptions& options)
     : impl_{std::make_unique<Impl>()} {
   options.validate();
-  if (options.statements != nullptr && options.statements->kept_->session != &session)
+  // By the driver's handle: a session that was reconnected or leased anew is another one.
+  if (options.statements != nullptr &&
+      options.statements->kept_->connection->handle() != sql::handle_of(session))
     throw Error{ErrorCode::invalid_config,
                 "begin",
                 "the statements belong to another session",
@@ -61,6 +62,11 @@ void Transaction::commit() {
                 "commit",
                 "the transaction was already committed",
                 {.hint = "commit once, last in the block"}};
+  if (!impl_->connection->in_transaction())
+    throw Error{ErrorCode::storage,
+                "commit",
+                "the transaction was rolled back before",
+                {.hint = "an earlier error made the database roll back; nothing was committed"}};
   failpoint("service.before_commit");
   impl_->connection->commit(impl_->options.busy_wait);
   failpoint("service.after_commit");

@@ -7,7 +7,9 @@
 
 namespace outseal::sql {
 
-std::unique_ptr<Connection> borrow(soci::session& session) {
+namespace {
+
+::sqlite3* driver_handle(soci::session& session) {
   // By name, not by dynamic_cast: SOCI's library does not export the type's RTTI.
   if (session.get_backend() == nullptr || session.get_backend_name() != "sqlite3")
     throw Error{ErrorCode::invalid_config,
@@ -16,7 +18,15 @@ std::unique_ptr<Connection> borrow(soci::session& session) {
                 {.hint = "open it with soci::session(soci::sqlite3, \"dbname=PATH\")"}};
   auto* backend = static_cast<soci::sqlite3_session_backend*>(session.get_backend());
   // SOCI includes sqlite3.h inside a namespace of its own; it is the same C type.
-  return sqlite::wrap(reinterpret_cast<::sqlite3*>(backend->conn_));
+  return reinterpret_cast<::sqlite3*>(backend->conn_);
 }
+
+}  // namespace
+
+std::unique_ptr<Connection> borrow(soci::session& session) {
+  return sqlite::wrap(driver_handle(session));
+}
+
+const void* handle_of(soci::session& session) { return driver_handle(session); }
 
 }  // namespace outseal::sql

@@ -15,6 +15,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+/// How long a read waits for a file that another process commits to or recovers.
+constexpr int kReadWait_ms = 5'000;
+
 /// Which of our codes an SQLite result means. Source: sqlite.org, "Result and Error Codes".
 ErrorCode code_of(int result, std::string_view message) {
   switch (result & 0xff) {
@@ -162,6 +165,7 @@ class SqliteConnection final : public Connection {
   std::int64_t changes() const override { return sqlite3_changes64(handle_); }
 
   void begin(milliseconds wait) override {
+    if (owned_) require_same_file();
     if (!retry_while_busy("BEGIN IMMEDIATE", wait))
       throw Error{ErrorCode::conflict,
                   "begin",
@@ -197,19 +201,52 @@ class SqliteConnection final : public Connection {
 
   bool in_transaction() const override { return sqlite3_get_autocommit(handle_) == 0; }
 
-  std::uint64_t write_ahead_bytes() const override {
-    const char* const path = sqlite3_db_filename(handle_, "main");
-    struct stat info {};
-    const bool exists = path != nullptr && ::stat((std::string{path} + "-wal").c_str(), &info) == 0;
-    return exists ? static_cast<std::uint64_t>(info.st_size) : 0;
+  const void* handle() const override { return handle_; }
+
+  std::uint64_t write_ahead_bytes() const override { return write_ahead_pages_ * page_bytes_; }
+
+  /// Follows the length of the write-ahead log, which starts anew after a complete checkpoint; the
+  /// file keeps its size.
+  void watch_write_ahead_log() {
+    const auto page = prepare("PRAGMA page_size");
+    page->step();
+    page_bytes_ = static_cast<std::uint64_t>(page->integer(0));
+    sqlite3_wal_hook(
+        handle_,
+        [](void* self, sqlite3*, const char*, int pages) {
+          static_cast<SqliteConnection*>(self)->write_ahead_pages_ =
+              static_cast<std::uint64_t>(pages);
+          return SQLITE_OK;
+        },
+        this);
   }
 
   std::int64_t now_ms() override { return wall_clock_ms(); }  // SQLite's clock is the host's.
 
  private:
+  // Without this a restored backup would go unnoticed: the open file lives on under no name.
+  void require_same_file() const {
+    int moved = 0;
+    sqlite3_file_control(handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved != 0)
+      throw Error{ErrorCode::unreachable,
+                  "begin",
+                  "the database file was replaced or moved",
+                  {.hint = "the next connection opens what stands at the path now"}};
+  }
+
   // SQLite's own busy handler sleeps up to 100 ms at a time, which starves a waiter among many
   // short transactions. Short random pauses share the lock more evenly.
   bool retry_while_busy(const char* sql, milliseconds wait) {
+    struct WithoutSleep {  // A service's own busy timeout is left alone.
+      sqlite3* handle;
+      explicit WithoutSleep(sqlite3* owned) : handle{owned} { set(0); }
+      ~WithoutSleep() { set(kReadWait_ms); }
+      void set(int wait_ms) const {
+        if (handle != nullptr) sqlite3_busy_timeout(handle, wait_ms);
+      }
+    };
+    const WithoutSleep without{owned_ ? handle_ : nullptr};
     const auto deadline = std::chrono::steady_clock::now() + wait;
     for (unsigned pause_us = 50;; pause_us = std::min(pause_us * 2, 500U)) {
       const int result = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
@@ -223,6 +260,8 @@ class SqliteConnection final : public Connection {
 
   sqlite3* handle_;
   bool owned_;
+  std::uint64_t page_bytes_ = 0;
+  std::uint64_t write_ahead_pages_ = 0;  ///< As of our last commit.
   unsigned jitter_ = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(this) >> 4U);
   std::array<std::unique_ptr<SqliteStatement>, kQueryCount> statements_;
 };
@@ -264,11 +303,12 @@ std::unique_ptr<Connection> open(const std::string& path, OpenMode mode) {
   auto connection = std::make_unique<SqliteConnection>(handle, true);
   try {
     if (result != SQLITE_OK) fail(handle, result, "open");
-    sqlite3_busy_timeout(handle, 5'000);  // For reads of a file that another process recovers.
+    sqlite3_busy_timeout(handle, kReadWait_ms);
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     connection->execute(
         "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
         " PRAGMA wal_autocheckpoint = 0;");
+    connection->watch_write_ahead_log();  // After the pragma, which sets a hook of its own.
     // The first real read of the file: tells a database from anything else.
     connection->prepare("SELECT count(*) FROM sqlite_schema")->step();
   } catch (const Error& error) {

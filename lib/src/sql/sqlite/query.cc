@@ -200,7 +200,7 @@ std::string_view parked_text(Query query) {
              " parked_at, state) SELECT ?1, o.seq, o.event_id, o.topic, o.key, ?3, ?4, ?5,"
              " CASE WHEN ?3 = 'refused' OR EXISTS (SELECT 1 FROM outseal_parked p"
              "  INDEXED BY outseal_parked_open WHERE p.subscription = ?1 AND p.key = o.key"
-             "  AND p.state IN ('parked', 'queued') AND p.state = 'parked')"
+             "  AND p.seq < o.seq AND p.state IN ('parked', 'queued') AND p.state = 'parked')"
              " THEN 'parked' ELSE 'queued' END"
              " FROM outseal_outbox o WHERE o.seq = ?2";
     // subscription, seq, cause, reason, now. A queued event is set aside again.
