@@ -93,6 +93,15 @@ Complaints check_leftovers(const File& file) {
   return found;
 }
 
+// What was to be filled in, for example a measurement, stands between two of these.
+Complaints check_placeholders(const File& file) {
+  Complaints found;
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    if (file.lines[i].find("@@") != std::string::npos) found.push_back(at(file, i, "placeholder"));
+  }
+  return found;
+}
+
 std::optional<std::string> included(const std::string& line) {
   static const std::regex include{R"(^\s*#\s*include\s*[<"]([^>"]+)[>"].*)"};
   std::smatch match;
@@ -162,6 +171,7 @@ Complaints check(const File& file) {
   const auto add = [&](const Complaints& more) {
     found.insert(found.end(), more.begin(), more.end());
   };
+  if (file.path.ends_with(".md")) add(check_placeholders(file));
   if (!is_code(file.path)) return found;
   add(check_lengths(file));
   add(check_leftovers(file));
@@ -185,7 +195,7 @@ File read(const fs::path& path) {
 }
 
 std::vector<File> tree() {
-  std::vector<File> files;
+  std::vector<File> files{read(kRoot / "README.md")};
   for (const char* top : {"lib", "tools", "migrations", "tests", "examples"}) {
     for (const auto& entry : fs::recursive_directory_iterator{kRoot / top}) {
       if (entry.is_regular_file()) files.push_back(read(entry.path()));
@@ -291,6 +301,7 @@ TEST_CASE("a file that breaks a rule is caught") {
        {"// TO"
         "DO: later"}},
       {"lib/src/store/a.cc", long_function},
+      {"README.md", {"@@FIGURES@@"}},
   };
   for (const auto& file : bad) CHECK_MESSAGE(check(file).size() == 1, file.lines.front());
   const File good{"lib/src/store/a.cc", {"#include \"base/url.h\"  // SELECT nothing", "int x;"}};

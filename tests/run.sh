@@ -25,10 +25,11 @@ USAGE
 }
 
 quick=false
+test_seconds_max=900
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --quick) quick=true ;;
-    --soak) export OUTSEAL_SOAK=1 ;;
+    --soak) export OUTSEAL_SOAK=1 test_seconds_max=86400 ;;
     --help) usage; exit 0 ;;
     *) echo "tests/run.sh: unknown option $1" >&2; usage >&2; exit 2 ;;
   esac
@@ -43,7 +44,8 @@ compile() {
   shift
   say "$variant: compiling (log: build/$variant.log)"
   if ! { cmake -S "$root" -B "$build/$variant" -G Ninja -DOUTSEAL_TEST_PREFIX="$variant." \
-           -DOUTSEAL_FAULTS=ON -DOUTSEAL_WERROR=ON "$@" &&
+           -DOUTSEAL_FAULTS=ON -DOUTSEAL_WERROR=ON \
+           -DOUTSEAL_TEST_TIMEOUT="$test_seconds_max" "$@" &&
          cmake --build "$build/$variant" --parallel "$(nproc)"; } >"$log" 2>&1; then
     tail -n 60 "$log" >&2
     say "$variant: does not build" >&2

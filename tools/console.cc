@@ -144,14 +144,15 @@ void start_log(std::string_view level) {
   auto logger = std::make_shared<spdlog::logger>("outseal",
                                                  std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_level(spdlog::level::from_str(std::string{level}));
-  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v", spdlog::pattern_time_type::utc);
+  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ %v", spdlog::pattern_time_type::utc);
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
 }
 
 void log_event(std::string_view level, std::string_view event,
                std::initializer_list<Field> fields) {
-  std::string line = "event=" + std::string{event};
+  // Not spdlog's name of the level: it says "warning" where --log-level says "warn".
+  std::string line = "level=" + std::string{level} + " event=" + std::string{event};
   for (const Field& field : fields)
     line += " " + std::string{field.name} + "=" + log_value(field.value);
   spdlog::log(spdlog::level::from_str(std::string{level}),

@@ -6,12 +6,19 @@
 namespace outseal::tools {
 
 Url database_url(const Settings& settings) {
-  Url url = Url::parse("--db", settings.text(Option::db));
+  const std::string origin = settings.origin(Option::db);
+  Url url = Url::parse(origin, settings.text(Option::db));
   if (url.scheme != "sqlite")
     throw Error{ErrorCode::invalid_argument,
-                "--db",
+                origin,
                 "unknown database scheme '" + url.scheme + "'",
                 {.hint = "write sqlite:PATH"}};
+  // SQLite would give each connection a database of its own and drop it with the connection.
+  if (url.rest.empty() || url.rest == ":memory:")
+    throw Error{ErrorCode::invalid_argument,
+                origin,
+                "sqlite:" + url.rest + " names no file: it would keep nothing",
+                {.hint = "write sqlite:PATH, for example sqlite:/var/lib/shop/shop.db"}};
   return url;
 }
 

@@ -28,7 +28,8 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
     {Option::to, "to", "N", number, command_line, "", 0, 9'999,
      "Stop at this version. Without it: up and print go to the newest, down takes back one."},
     {Option::force, "force", "", toggle, command_line, "", 0, 0,
-     "Take back even if unpublished or parked events are dropped with their table."},
+     "Take back even if unpublished or parked events, or idempotency records that still hold, are "
+     "dropped with their table."},
 
     {Option::sink, "sink", "URL", text, everywhere, "", 0, 0,
      "Where events go; run --help lists the sinks. A subscription keeps to its first sink."},
@@ -87,7 +88,7 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Who decides, for the audit trail; user@host if not given."},
 
     {Option::check, "check", "NAME", list, command_line, "", 0, 0,
-     "Only these checks; all if not given."},
+     "Only these checks, listed by run --help; all if not given."},
     {Option::subscriptions, "subscription", "NAME", list, command_line, "", 0, 0,
      "Only these subscriptions; all if not given."},
     {Option::read_sink, "sink", "URL", text, command_line, "", 0, 0,

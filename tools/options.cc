@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -86,8 +87,12 @@ std::optional<std::vector<std::string>> as_texts(const OptionRow& row, const tom
 }
 
 /// All values of the file, those that other programs use included: a misspelt or bad one is never
-/// passed over in silence.
-Settings::Values read_config(const std::string& path) {
+/// passed over in silence. `origins` gets the line of each.
+Settings::Values read_config(const std::string& path, Settings::Origins& origins) {
+  // A folder can be opened as well, and reads as if it were empty.
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    refuse(path, "is not a file", "check the path given to --config");
   std::ifstream file{path, std::ios::binary};
   std::ostringstream content;
   // An empty file has no buffer to insert, which sets failbit on `content` alone.
@@ -111,12 +116,15 @@ Settings::Values read_config(const std::string& path) {
                is_number ? "write " + row->config_key() + " = " + std::string{row->fallback}
                          : "write it in quotes");
       }
-      check_values(*row, where + " " + row->config_key(), *texts);
+      const std::string origin = where + " " + row->config_key();
+      check_values(*row, origin, *texts);
       values[row->option] = *texts;
+      origins[row->option] = origin;
     }
   } catch (const toml::parse_error& fault) {
     refuse(path + ":" + std::to_string(fault.source().begin.line),
-           "malformed TOML: " + std::string{fault.description()});
+           "malformed TOML: " + std::string{fault.description()},
+           "write KEY = VALUE, text in quotes: db = \"sqlite:shop.db\"");
   }
   return values;
 }
@@ -162,15 +170,22 @@ std::chrono::milliseconds Settings::milliseconds(Option option) const {
   return std::chrono::milliseconds{number(option)};
 }
 
+std::string Settings::origin(Option option) const {
+  const auto found = origins_.find(option);
+  return found == origins_.end() ? row_of(option).flag() : found->second;
+}
+
 Settings resolve(const Command& command, const Settings::Values& given) {
   std::vector<Option> wanted = command.required;
   wanted.insert(wanted.end(), command.optional.begin(), command.optional.end());
 
   Settings::Values values;
+  Settings::Origins origins;
   const auto take = [&](const OptionRow& row, const std::string& where,
                         const std::vector<std::string>& texts) {
     check_values(row, where, texts);
     values[row.option] = texts;
+    origins[row.option] = where;
   };
   for (const Option option : wanted) {
     const OptionRow& row = row_of(option);
@@ -181,21 +196,24 @@ Settings resolve(const Command& command, const Settings::Values& given) {
     }
   }
   Settings::Values config;
+  Settings::Origins lines;
   if (const auto path = values.find(Option::config); path != values.end())
-    config = read_config(path->second.front());
+    config = read_config(path->second.front(), lines);
   for (const Option option : wanted) {
     const OptionRow& row = row_of(option);
     if (values.contains(option)) continue;
-    if (const auto found = config.find(option); found != config.end())
+    if (const auto found = config.find(option); found != config.end()) {
       values[option] = found->second;
-    else if (!row.fallback.empty())
+      origins[option] = lines[option];
+    } else if (!row.fallback.empty()) {
       values[option] = {std::string{row.fallback}};
+    }
   }
   for (const Option option : command.required)
     if (!values.contains(option))
       refuse(std::string{command.path}, row_of(option).flag() + " is missing",
              missing_hint(row_of(option)));
-  return Settings{std::move(values)};
+  return Settings{std::move(values), std::move(origins)};
 }
 
 }  // namespace outseal::tools

@@ -104,7 +104,9 @@ const std::array<OptionRow, kOptionCount>& option_table();
 class Settings {
  public:
   using Values = std::map<Option, std::vector<std::string>>;
-  explicit Settings(Values values) : values_{std::move(values)} {}
+  using Origins = std::map<Option, std::string>;
+  Settings(Values values, Origins origins)
+      : values_{std::move(values)}, origins_{std::move(origins)} {}
 
   /// True if the option has a value, be it the default.
   bool has(Option option) const { return values_.contains(option); }
@@ -115,9 +117,12 @@ class Settings {
   /// @throws Error{internal} if the option has neither value nor default.
   std::uint64_t number(Option option) const;
   std::chrono::milliseconds milliseconds(Option option) const;
+  /// Where the value came from, for errors about it: "--db", "OUTSEAL_DB" or "FILE:LINE db".
+  std::string origin(Option option) const;
 
  private:
   Values values_;
+  Origins origins_;
 };
 
 /// One verb of a program, for example "parked list".

@@ -143,7 +143,7 @@ const Program kProgram{
          .run = up},
         {.path = "down",
          .summary = "Takes back the newest migration, or all above --to. Refuses to drop events "
-                    "that are unpublished or parked.",
+                    "that are unpublished or parked, and idempotency records that still hold.",
          .required = {Option::db},
          .optional = {Option::to, Option::force, Option::config, Option::json},
          .run = down},

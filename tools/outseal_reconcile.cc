@@ -1,11 +1,26 @@
 // outseal-reconcile: proves that what happened outside is what was committed inside, or lists what
 // differs.
+#include <algorithm>
+#include <string>
+
 #include "options.h"
+#include "reconcile/check.h"
 #include "reconcile_commands.h"
 
 namespace outseal::tools {
 
 namespace {
+
+std::string checks_help() {
+  constexpr std::size_t kNameColumn = 20;
+  std::string text = "Checks:\n";
+  for (const auto& check : reconcile::all_checks()) {
+    std::string name{check->name()};
+    name.resize(std::max(kNameColumn, name.size() + 1), ' ');
+    text += "  " + name + std::string{check->summary()} + "\n";
+  }
+  return text;
+}
 
 const Program kProgram{
     .name = "outseal-reconcile",
@@ -18,7 +33,8 @@ const Program kProgram{
          .optional = {Option::check, Option::subscriptions, Option::read_sink,
                       Option::grace_stuck_s, Option::grace_unpublished_s, Option::grace_parked_s,
                       Option::findings_max, Option::config, Option::json},
-         .run = reconcile_run},
+         .run = reconcile_run,
+         .notes = checks_help},
         {.path = "findings list",
          .summary = "Lists the open findings. Exits with 1 if there are any.",
          .required = {Option::db},

@@ -1,5 +1,6 @@
 // The way of one command line: split by CLI11, resolved by the table, run, reported.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "console.h"
 #include "options.h"
@@ -73,7 +74,45 @@ std::string complaint_of(const CLI::App& root, const CLI::ParseError& fault) {
   return "unexpected argument " + argument.substr(0, end) + (whole ? "" : "...");
 }
 
+bool is_toggle(std::string_view flag) {
+  for (const std::string_view own : {"--help", "--help-markdown", "--version"})
+    if (flag == own) return true;
+  const auto& table = option_table();
+  return std::any_of(table.begin(), table.end(), [flag](const OptionRow& row) {
+    return row.kind == OptionKind::toggle && row.flag() == flag;
+  });
+}
+
+bool takes_value(std::string_view flag) {
+  const auto& table = option_table();
+  return std::any_of(table.begin(), table.end(), [flag](const OptionRow& row) {
+    return row.kind != OptionKind::toggle && row.flag() == flag;
+  });
+}
+
+/// Refuses what CLI11 would take without a word: --force=no as --force, and the flag that follows
+/// an option without a value as its value.
+void check_arguments(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument{argv[i]};
+    if (argument == "--") return;
+    const std::string flag{argument.substr(0, argument.find('='))};
+    if (flag.size() < argument.size() && is_toggle(flag))
+      throw Error{ErrorCode::invalid_config,
+                  flag,
+                  "takes no value",
+                  {.hint = "give " + flag + " alone, or leave it out"}};
+    const bool next_is_flag = i + 1 < argc && std::string_view{argv[i + 1]}.starts_with("--");
+    if (flag.size() == argument.size() && next_is_flag && takes_value(flag))
+      throw Error{ErrorCode::invalid_config,
+                  flag,
+                  "a value is missing",
+                  {.hint = "one that begins with -- is given as " + flag + "=VALUE"}};
+  }
+}
+
 Parsed parse(const Program& program, int argc, const char* const* argv) {
+  check_arguments(argc, argv);
   CLI::App root;
   root.set_help_flag();
   root.require_subcommand(0, 1);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "reconcile/run.h"
 #include "reconcile_commands.h"
 #include "sinks/factory.h"
+#include "sinks/file_segments.h"
 
 namespace outseal::tools {
 
@@ -36,6 +38,18 @@ reconcile::CheckOptions check_options_of(const Settings& settings) {
   return options;
 }
 
+/// A sink that is not there lacks every event, which says nothing: a path that somebody has just
+/// typed is a mistake, and findings about it would only be noise.
+void require_file(const Url& url) {
+  if (url.scheme != "file") return;
+  const std::string path = sinks::sink_identity(url).substr(url.scheme.size() + 1);
+  if (std::filesystem::exists(path) || !sinks::rotated_segments(path).empty()) return;
+  throw Error{ErrorCode::sink_unreachable,
+              "--sink",
+              path + " does not exist",
+              {.hint = "check the path; without --sink the relay's own sink is compared"}};
+}
+
 /// The sink of each subscription as the relay stored it, or the one of --sink.
 reconcile::SinkMaker sink_maker_of(const Settings& settings, sql::Connection& connection) {
   if (!settings.has(Option::read_sink))
@@ -44,6 +58,7 @@ reconcile::SinkMaker sink_maker_of(const Settings& settings, sql::Connection& co
                               {.event_source = subscription.event_source});
     };
   const Url url = Url::parse("--sink", settings.text(Option::read_sink));
+  require_file(url);
   const auto chosen =
       reconcile::load_subscriptions(connection, settings.list(Option::subscriptions));
   if (chosen.size() > 1)

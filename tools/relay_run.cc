@@ -1,6 +1,7 @@
 // outseal-relay run: publishes committed events until it is told to stop, or until it has drained.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <string>
@@ -35,19 +36,50 @@ relay::CoreOptions core_options_of(const Settings& settings) {
   core.jitter_seed = std::random_device{}();
   if (core.poll_min > core.poll_max)
     throw Error{ErrorCode::invalid_config,
-                "--poll-min-ms",
+                settings.origin(Option::poll_min_ms),
                 "is longer than --poll-max-ms",
                 {.hint = "give both, the shorter one first"}};
   if (core.backoff_min > core.backoff_max)
     throw Error{ErrorCode::invalid_config,
-                "--backoff-min-ms",
+                settings.origin(Option::backoff_min_ms),
                 "is longer than --backoff-max-ms",
                 {.hint = "give both, the shorter one first"}};
   return core;
 }
 
+/// True if `text` has nothing but ASCII letters, digits and `marks`.
+bool consists_of(std::string_view text, std::string_view marks) {
+  return std::all_of(text.begin(), text.end(), [marks](char c) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    return letter || (c >= '0' && c <= '9') || marks.find(c) != std::string_view::npos;
+  });
+}
+
+/// Refuses a pattern that no topic can match: the subscription would be made, and stay empty.
+void check_topics(const Settings& settings) {
+  for (const std::string& topic : settings.list(Option::topics))
+    if (!consists_of(topic, "._/-*"))
+      throw Error{ErrorCode::invalid_config,
+                  settings.origin(Option::topics),
+                  "no topic can match '" + topic + "'",
+                  {.hint = "topics consist of A-Z a-z 0-9 . _ / -; * stands for any of them"}};
+}
+
+/// The characters of a URI reference. Source: RFC 3986, section 2.
+void check_event_source(const Settings& settings) {
+  const std::string source = settings.text(Option::event_source);
+  if (!consists_of(source, "-._~:/?#[]@!$&'()*+,;=%"))
+    throw Error{ErrorCode::invalid_config,
+                settings.origin(Option::event_source),
+                "'" + source + "' is no URI reference",
+                {.hint = "write one without spaces, for example /shop/orders or "
+                         "https://shop.example/orders; encode other characters as %20"}};
+}
+
 relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) {
   relay::RelayOptions options;
+  check_topics(settings);
+  check_event_source(settings);
   options.database = database_url(settings);
   options.core = core_options_of(settings);
   options.subscription.name = settings.text(Option::subscription);
@@ -99,7 +131,7 @@ void print_result(const relay::RelayResult& result, bool json) {
 }  // namespace
 
 int relay_run(const Settings& settings) {
-  const Url sink_url = Url::parse("--sink", settings.text(Option::sink));
+  const Url sink_url = Url::parse(settings.origin(Option::sink), settings.text(Option::sink));
   const relay::RelayOptions options = relay_options_of(settings, sink_url);
   start_log(settings.text(Option::log_level));
   // Before the sink, which may start threads of its own.

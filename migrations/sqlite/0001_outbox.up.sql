@@ -46,7 +46,7 @@ CREATE TABLE outseal_outbox (
     length(CAST(headers AS BLOB)) <= 65536 AND json_valid(headers)
     AND json_type(headers) = 'object'),
   CONSTRAINT outbox_content_type_length CHECK (length(content_type) BETWEEN 1 AND 255),
-  -- Milliseconds up to the year 9999: seconds or microseconds by mistake are refused.
+  -- Milliseconds up to the year 9999: microseconds by mistake are refused.
   CONSTRAINT outbox_created_at_ms CHECK (
     typeof(created_at) = 'integer' AND created_at BETWEEN 1 AND 253402300799999)
 );

@@ -48,7 +48,7 @@ TEST_CASE("our own connections commit durably and leave checkpoints to the servi
   CHECK(connection->write_ahead_bytes() > 0);
 }
 
-TEST_CASE("a producer that binds bytes as text, or seconds as milliseconds, is refused") {
+TEST_CASE("a producer that binds bytes as text, or microseconds as milliseconds, is refused") {
   const auto store = make_store();
   const auto connection = sql::open(store->url());
   const std::string insert = "INSERT INTO outseal_outbox (topic, key, type, payload, created_at) ";

@@ -52,7 +52,8 @@ void add_parameter(std::string_view what, std::string_view text,
                    std::map<std::string, std::string>& parameters) {
   const auto equals = text.find('=');
   if (equals == 0 || equals == std::string_view::npos || equals + 1 == text.size())
-    refuse(what, "a parameter behind '?' is not of the form name=value");
+    refuse(what, "a parameter behind '?' is not of the form name=value",
+           "'?' begins the parameters: a path that contains one cannot be given");
   std::string name;
   std::string value;
   if (!percent_decode(text.substr(0, equals), name))
@@ -117,7 +118,7 @@ void Url::refuse_parameters_except(std::string_view known) const {
     if (name.find(' ') == std::string::npos && list.find(" " + name + " ") != std::string::npos)
       continue;
     refuse(scheme + " URL", "unknown parameter \"" + name + "\"",
-           known.empty() ? "a " + scheme + " URL takes no parameters"
+           known.empty() ? "a " + scheme + " URL takes no parameters, and its path no '?'"
                          : "known parameters: " + std::string{known});
   }
 }

@@ -95,6 +95,7 @@ enum class Query : std::size_t {
   set_write_ahead_log,
   any_event,
   any_unpublished,
+  any_live_operation,
   last_audit_hash,
   insert_audit,
   read_audit,

@@ -21,6 +21,8 @@ using sql::Query;
 constexpr std::chrono::milliseconds kWait{30'000};
 /// Taking back this migration or an older one drops events, or what is known of their publishing.
 constexpr std::uint32_t kEventTablesVersion = 3;
+/// Taking back this migration or an older one drops idempotency records.
+constexpr std::uint32_t kOperationTableVersion = 2;
 
 /// One migration of the binary, in one dialect.
 struct Migration {
@@ -201,6 +203,16 @@ void refuse_unpublished(sql::Connection& connection, std::uint32_t newest) {
                          "or drop them with --force"}};
 }
 
+void refuse_live_operations(sql::Connection& connection) {
+  const sql::Use live{connection.statement(Query::any_live_operation)};
+  live->bind(0, connection.now_ms());
+  if (live->step() && live->integer(0) != 0)
+    throw Error{ErrorCode::refused,
+                "migrate down",
+                "idempotency records still hold: without them their keys would execute again",
+                {.hint = "wait until they have expired, or drop them with --force"}};
+}
+
 /// Replaces ?1, ?2, ... in `text`. No value holds a question mark.
 std::string filled(std::string_view text, const std::vector<std::string>& values) {
   std::string out{text};
@@ -253,8 +265,10 @@ std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bo
   sql::transact(connection, kWait, [&] {
     std::size_t count = checked_rows(connection, known).size();
     if (count == 0 || known[count - 1].version <= target) return;
-    if (!force && target < kEventTablesVersion)
-      refuse_unpublished(connection, known[count - 1].version);
+    const std::uint32_t newest = known[count - 1].version;
+    if (!force && target < kEventTablesVersion) refuse_unpublished(connection, newest);
+    if (!force && target < kOperationTableVersion && newest >= kOperationTableVersion)
+      refuse_live_operations(connection);
     for (; count > 0 && known[count - 1].version > target; --count) {
       const Migration& last = known[count - 1];
       run_file(connection, last.down);

@@ -49,7 +49,8 @@ std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
                          const MigrationProgress& progress);
 
 /// Takes back what is above `target`, newest first.
-/// @throws Error{refused} if that would drop unpublished or parked events and `force` is false.
+/// @throws Error{refused} if that would drop unpublished or parked events, or idempotency records
+///         that have not expired, and `force` is false.
 /// Crash: all of it is one transaction.
 std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bool force,
                            const MigrationProgress& progress);

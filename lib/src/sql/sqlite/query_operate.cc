@@ -44,6 +44,10 @@ std::string_view migration_text(Query query) {
              " OR EXISTS (SELECT 1 FROM outseal_parked p JOIN outseal_subscription s"
              "  ON s.name = p.subscription WHERE p.state IN ('parked', 'queued')"
              "  OR (p.state = 'redriven' AND p.position > s.acked_position))";
+    // now -> 0 or 1. What is in progress or unknown never expires.
+    case Query::any_live_operation:
+      return "SELECT EXISTS (SELECT 1 FROM outseal_idempotency"
+             " WHERE expires_at IS NULL OR expires_at > ?1)";
     default:
       return {};
   }
