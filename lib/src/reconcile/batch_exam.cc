@@ -3,26 +3,16 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "store/event_row.h"
+
 namespace outseal::reconcile {
 namespace {
 
 using sql::Query;
+using store::event_row;
 using store::JournalRow;
 
 std::string number(Position position) { return std::to_string(position.value()); }
-
-/// Columns as in OUTSEAL_EVENT_COLUMNS of the dialect's query.cc.
-EventRow event_row(const sql::Statement& row) {
-  return {.seq = Seq{row.integer(0)},
-          .id = EventId::parse(row.text(1)).value_or(EventId{}),
-          .topic = row.text(2),
-          .key = row.text(3),
-          .type = row.text(4),
-          .headers = row.text(5),
-          .payload = row.blob(6),
-          .content_type = row.text(7),
-          .created_at_ms = row.integer(8)};
-}
 
 /// Where in the batch each event belongs.
 std::unordered_map<EventId, std::size_t> offsets_of(const std::vector<LogEntry>& entries) {

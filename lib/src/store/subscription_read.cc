@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "outseal/error.h"
+#include "store/event_row.h"
 #include "store/subscription.h"
 
 namespace outseal::store {
@@ -16,19 +17,6 @@ constexpr std::int64_t kScanFactor = 10;
 
 BatchKind kind_of(std::string_view text) {
   return text == "redrive" ? BatchKind::redrive : BatchKind::log;
-}
-
-/// Columns as in OUTSEAL_EVENT_COLUMNS of the dialect's query.cc.
-EventRow event_row(const sql::Statement& row) {
-  return {.seq = Seq{row.integer(0)},
-          .id = EventId::parse(row.text(1)).value_or(EventId{}),
-          .topic = row.text(2),
-          .key = row.text(3),
-          .type = row.text(4),
-          .headers = row.text(5),
-          .payload = row.blob(6),
-          .content_type = row.text(7),
-          .created_at_ms = row.integer(8)};
 }
 
 Batch empty_batch(BatchKind kind, const Cursor& from, const Tail& prior) {
