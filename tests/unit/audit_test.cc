@@ -3,14 +3,13 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "outseal/error.h"
 #include "store/migrations.h"
+#include "support/temp_folder.h"
 
-namespace fs = std::filesystem;
 using namespace outseal;
 
 namespace {
@@ -19,17 +18,10 @@ namespace {
 class Fixture {
  public:
   Fixture() {
-    std::string pattern = (fs::temp_directory_path() / "outseal-audit-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    folder_ = pattern;
-    connection = sql::open(Url::parse("--db", "sqlite:" + (folder_ / "test.db").string()),
-                           sql::OpenMode::create);
+    connection =
+        sql::open(Url::parse("--db", "sqlite:" + folder.file("test.db")), sql::OpenMode::create);
     store::migrate_up(*connection, store::newest_version(), {});
     for (const char* const act : {"first", "second", "third"}) append(act);
-  }
-  ~Fixture() {
-    connection.reset();
-    fs::remove_all(folder_);
   }
   Fixture(const Fixture&) = delete;
   Fixture& operator=(const Fixture&) = delete;
@@ -46,10 +38,8 @@ class Fixture {
     connection->execute(sql);
   }
 
+  test::TempFolder folder;
   std::unique_ptr<sql::Connection> connection;
-
- private:
-  fs::path folder_;
 };
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,8 +12,8 @@
 
 #include "outseal/error.h"
 #include "store/audit.h"
+#include "support/temp_folder.h"
 
-namespace fs = std::filesystem;
 using namespace outseal;
 
 namespace {
@@ -22,22 +21,17 @@ namespace {
 /// A database file of its own folder, gone at the end.
 class Fixture {
  public:
-  Fixture() {
-    std::string pattern = (fs::temp_directory_path() / "outseal-migrations-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    folder_ = pattern;
-  }
-  ~Fixture() { fs::remove_all(folder_); }
+  Fixture() = default;
   Fixture(const Fixture&) = delete;
   Fixture& operator=(const Fixture&) = delete;
 
   std::unique_ptr<sql::Connection> open() const {
-    return sql::open(Url::parse("--db", "sqlite:" + (folder_ / "test.db").string()),
+    return sql::open(Url::parse("--db", "sqlite:" + folder_.file("test.db")),
                      sql::OpenMode::create);
   }
 
  private:
-  fs::path folder_;
+  test::TempFolder folder_;
 };
 
 std::uint32_t up(sql::Connection& connection, std::uint32_t target = store::newest_version()) {

@@ -46,14 +46,12 @@ ErrorCode code_of(int result, std::string_view message) {
   }
 }
 
-constexpr const char* kHintCannotOpen =
-    "check that its folder exists, and the file's and its folder's permissions";
-
 std::string hint_of(ErrorCode code, int result) {
   if (code == ErrorCode::schema_missing) return "run: outseal-migrate up --db sqlite:PATH";
   if (code == ErrorCode::schema_mismatch) return "run: outseal-migrate status --db sqlite:PATH";
   if (code == ErrorCode::conflict) return "roll back and run the whole transaction again";
-  if ((result & 0xff) == SQLITE_CANTOPEN) return kHintCannotOpen;
+  if ((result & 0xff) == SQLITE_CANTOPEN)
+    return "check that its folder exists, and the file's and its folder's permissions";
   if ((result & 0xff) == SQLITE_NOTADB) return "check the path: the file is no SQLite database";
   if ((result & 0xff) == SQLITE_READONLY) return "check the file's and its folder's permissions";
   if ((result & 0xff) == SQLITE_CORRUPT) return "the file is damaged: restore it from a backup";
