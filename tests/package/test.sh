@@ -12,7 +12,7 @@ for program in outseal-migrate outseal-relay outseal-reconcile; do
   "$work/prefix/bin/$program" --help >/dev/null
 done
 
-cmake -S "$here" -B "$work/build" -DCMAKE_CXX_COMPILER="$cxx" \
+cmake -S "$here" -B "$work/build" -G Ninja -DCMAKE_CXX_COMPILER="$cxx" \
   -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/configure.log"
 cmake --build "$work/build" >"$work/build.log" || { cat "$work/build.log"; exit 1; }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -310,6 +311,7 @@ TEST_CASE("no change to the bytes of a sink goes unseen") {
       const auto at = static_cast<std::ptrdiff_t>(below(lines.size()));
       const auto to = static_cast<std::ptrdiff_t>(below(lines.size()));
       std::string& line = lines[static_cast<std::size_t>(at)];
+      if (line.empty()) continue;
       switch (below(6)) {
         case 0:
           lines.erase(lines.begin() + at);
@@ -332,7 +334,11 @@ TEST_CASE("no change to the bytes of a sink goes unseen") {
       }
     }
     shop.write_lines(lines);
-    const bool same = lines == good;  // Two changes may undo each other.
+    // Two changes may undo each other, and a line cut to nothing is none: the bytes count.
+    const auto bytes = [](const Lines& all) {
+      return std::accumulate(all.begin(), all.end(), std::string{});
+    };
+    const bool same = bytes(lines) == bytes(good);
     CAPTURE(round);
     CHECK(shop.compare().empty() == same);
   }
