@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -169,6 +170,11 @@ bool topic_matches(std::string_view pattern, std::string_view topic) {
   }
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
+}
+
+bool topic_matches_any(const std::vector<std::string>& patterns, std::string_view topic) {
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [topic](const std::string& pattern) { return topic_matches(pattern, topic); });
 }
 
 // Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days. The era

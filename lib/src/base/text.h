@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace outseal {
 
@@ -20,6 +21,8 @@ void append_base64(std::string& out, std::string_view bytes);
 
 /// True if `topic` matches `pattern`, where '*' stands for any number of characters.
 bool topic_matches(std::string_view pattern, std::string_view topic);
+/// True if `topic` matches at least one of `patterns`.
+bool topic_matches_any(const std::vector<std::string>& patterns, std::string_view topic);
 
 /// Appends `milliseconds` since 1970 UTC as RFC 3339, for example "2026-01-31T23:59:59.999Z".
 void append_rfc3339(std::string& out, std::int64_t milliseconds);

@@ -21,8 +21,7 @@ std::string_view name_of(Severity severity) {
 }
 
 bool SubscriptionInfo::matches(std::string_view topic) const {
-  return std::any_of(topics.begin(), topics.end(),
-                     [&](const auto& pattern) { return topic_matches(pattern, topic); });
+  return topic_matches_any(topics, topic);
 }
 
 void CheckOptions::validate() const {

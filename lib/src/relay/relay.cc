@@ -85,8 +85,8 @@ class Driver {
 
   void declare() {
     if (!store::find_subscription(*connection_, options_.subscription.name)) try_sink();
-    const bool created = log_->declare(options_.subscription);
-    if (const auto oldest = store::oldest_event(*connection_); created && oldest)
+    if (!log_->declare(options_.subscription)) return;
+    if (const auto oldest = store::oldest_event(*connection_))
       observer_({"subscribed", "first_seq=" + std::to_string(oldest->value())});
   }
 

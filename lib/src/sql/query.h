@@ -24,7 +24,6 @@ enum class Query : std::size_t {
   redeclare_subscription,
   oldest_event,
   find_subscription,
-  list_subscriptions,
   acquire_lease,
   read_subscription,
   renew_lease,

@@ -35,13 +35,8 @@ std::string topics_as_json(const std::vector<std::string>& topics) {
   return nlohmann::json(topics).dump();
 }
 
-SubscriptionSpec spec_of(const sql::Use& row, int column, std::string name) {
-  SubscriptionSpec spec;
-  spec.name = std::move(name);
-  spec.topics = nlohmann::json::parse(row->text(column)).get<std::vector<std::string>>();
-  spec.sink = row->text(column + 1);
-  spec.event_source = row->text(column + 2);
-  return spec;
+std::vector<std::string> topics_from_json(std::string_view json) {
+  return nlohmann::json::parse(json).get<std::vector<std::string>>();
 }
 
 void refuse_change(const std::string& name, std::string_view what, const std::string& is,
@@ -78,14 +73,10 @@ std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
   const sql::Use find{connection.statement(sql::Query::find_subscription)};
   find->bind_text(0, name);
   if (!find->step()) return std::nullopt;
-  return spec_of(find, 0, std::string{name});
-}
-
-std::vector<SubscriptionSpec> list_subscriptions(sql::Connection& connection) {
-  std::vector<SubscriptionSpec> specs;
-  const sql::Use list{connection.statement(sql::Query::list_subscriptions)};
-  while (list->step()) specs.push_back(spec_of(list, 1, std::string{list->text(0)}));
-  return specs;
+  return SubscriptionSpec{.name = std::string{name},
+                          .topics = topics_from_json(find->text(0)),
+                          .sink = std::string{find->text(1)},
+                          .event_source = std::string{find->text(2)}};
 }
 
 SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink)
@@ -135,10 +126,10 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
                   "there is no subscription " + name_,
                   {.hint = "declare it with: outseal-relay run"}};
     const std::int64_t now = connection_.now_ms();
-    const std::string holder{read->text(9)};
-    const std::int64_t until = read->integer(10);
+    const std::string holder{read->text(7)};
+    const std::int64_t until = read->integer(8);
     const bool lasts = until > now && until - now <= kLeaseMax.count();
-    if (!read->is_null(9) && holder != owner && lasts && !is_certainly_gone(holder))
+    if (!read->is_null(7) && holder != owner && lasts && !is_certainly_gone(holder))
       return {.granted = false,
               .state = {},
               .holder = holder,
@@ -154,14 +145,13 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
 
     Acquisition acquisition{.granted = true, .state = {}, .holder = {}};
     SubscriptionState& state = acquisition.state;
-    state.topics = topics_ = nlohmann::json::parse(read->text(0)).get<std::vector<std::string>>();
-    state.event_source = read->text(1);
-    state.cursor.after_seq = Seq{read->integer(3)};
-    state.bound = Position{static_cast<std::uint64_t>(read->integer(4))};
-    state.acked.position = Position{static_cast<std::uint64_t>(read->integer(5))};
-    state.acked.event_id = EventId::parse(read->text(6)).value_or(EventId{});
-    state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(7)) + 1};
-    version_ = static_cast<std::uint64_t>(read->integer(8)) + 1;
+    topics_ = topics_from_json(read->text(0));
+    state.cursor.after_seq = Seq{read->integer(1)};
+    state.bound = Position{static_cast<std::uint64_t>(read->integer(2))};
+    state.acked.position = Position{static_cast<std::uint64_t>(read->integer(3))};
+    state.acked.event_id = EventId::parse(read->text(4)).value_or(EventId{});
+    state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(5)) + 1};
+    version_ = static_cast<std::uint64_t>(read->integer(6)) + 1;
     chain_ = chain_before(advance(state.bound));
     return acquisition;
   });
@@ -200,7 +190,7 @@ SubscriptionLog::Fence SubscriptionLog::fence() {
     const sql::Use read{connection_.statement(sql::Query::read_subscription)};
     read->bind_text(0, name_);
     read->step();
-    return {read->integer(7), read->integer(8)};
+    return {read->integer(5), read->integer(6)};
   }
   return {static_cast<std::int64_t>(epoch_.value()), static_cast<std::int64_t>(next_version_)};
 }

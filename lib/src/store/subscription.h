@@ -38,13 +38,10 @@ struct JournalRow {
   EventId last_event_id;
   std::string hash;
   std::string chain_hash;
-  bool acked = false;
 };
 
 /// What a relay knows right after it acquired the lease; from then on nobody else can change it.
 struct SubscriptionState {
-  std::vector<std::string> topics;
-  std::string event_source;
   Cursor cursor;
   Position bound;
   Tail acked;
@@ -82,8 +79,6 @@ struct PageLimits {
 /// The subscription `name` as it was declared; empty if there is none.
 std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
                                                   std::string_view name);
-/// All subscriptions by name.
-std::vector<SubscriptionSpec> list_subscriptions(sql::Connection& connection);
 
 /// The oldest event that retention left; where a new subscription starts.
 std::optional<Seq> oldest_event(sql::Connection& connection);
@@ -140,7 +135,7 @@ class SubscriptionLog {
   bool take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
                 std::set<std::string, std::less<>>& blocked);
   Batch read_redrive(const Cursor& from, const Tail& prior, const PageLimits& limits);
-  Batch read_log(const Cursor& from, const Tail& prior, const PageLimits& limits);
+  Batch read_log(const Cursor& from, const Tail& prior, const PageLimits& limits, bool some_parked);
   bool any_open_parked();
   bool is_key_blocked(std::string_view key, Seq before);
   std::vector<std::int64_t> excluded_seqs(Seq from, Seq to);

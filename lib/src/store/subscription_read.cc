@@ -31,8 +31,7 @@ Batch empty_batch(BatchKind kind, const Cursor& from, const Tail& prior) {
 }  // namespace
 
 bool SubscriptionLog::matches(std::string_view topic) const {
-  return std::any_of(topics_.begin(), topics_.end(),
-                     [&](const std::string& pattern) { return topic_matches(pattern, topic); });
+  return topic_matches_any(topics_, topic);
 }
 
 bool SubscriptionLog::any_open_parked() {
@@ -78,11 +77,12 @@ bool SubscriptionLog::take_row(sql::Statement& row, Batch& batch, const PageLimi
 }
 
 Batch SubscriptionLog::read_page(const Cursor& from, const Tail& prior, const PageLimits& limits) {
-  if (any_open_parked()) {
+  const bool some_parked = any_open_parked();  // Only operators act beside us: never more of them.
+  if (some_parked) {
     Batch redrive = read_redrive(from, prior, limits);
     if (!redrive.entries.empty() || !redrive.parked.empty()) return redrive;
   }
-  return read_log(from, prior, limits);
+  return read_log(from, prior, limits, some_parked);
 }
 
 Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
@@ -100,9 +100,9 @@ Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
   return batch;
 }
 
-Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const PageLimits& limits) {
+Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const PageLimits& limits,
+                                bool some_parked) {
   Batch batch = empty_batch(BatchKind::log, from, prior);
-  const bool some_parked = any_open_parked();
   std::set<std::string, std::less<>> blocked;
   // After a settlement the cursor goes back over events that the same page had set aside.
   const std::vector<std::int64_t> excluded = excluded_seqs(from.after_seq, Seq{INT64_MAX});
@@ -138,7 +138,6 @@ JournalRow SubscriptionLog::find_journal(Position position) {
     row.last_event_id = EventId::parse(find->text(5)).value_or(EventId{});
     row.hash = find->blob(6);
     row.chain_hash = find->blob(7);
-    row.acked = find->integer(8) != 0;
   }
   if (row.count == 0 || position >= advance(row.first, row.count))
     throw Error{ErrorCode::refused,

@@ -63,17 +63,13 @@ std::string_view lease_text(Query query) {
     // name -> topics, sink, event source
     case Query::find_subscription:
       return "SELECT topics, sink, event_source FROM outseal_subscription WHERE name = ?1";
-    // -> name, topics, sink, event source
-    case Query::list_subscriptions:
-      return "SELECT name, topics, sink, event_source FROM outseal_subscription ORDER BY name";
     // name, owner, lease until, now
     case Query::acquire_lease:
       return "UPDATE outseal_subscription SET epoch = epoch + 1, version = version + 1,"
              " lease_owner = ?2, lease_until = ?3, updated_at = ?4 WHERE name = ?1";
-    // name -> topics, event source, state, after_seq, bound, acked, acked id, epoch, version,
-    //         lease owner, lease until
+    // name -> topics, after_seq, bound, acked, acked id, epoch, version, lease owner, lease until
     case Query::read_subscription:
-      return "SELECT topics, event_source, state, after_seq, bound_position, acked_position,"
+      return "SELECT topics, after_seq, bound_position, acked_position,"
              " acked_event_id, epoch, version, lease_owner, lease_until"
              " FROM outseal_subscription WHERE name = ?1";
     // name, epoch, lease until, now
@@ -134,10 +130,10 @@ std::string_view read_text(Query query) {
 
 std::string_view journal_text(Query query) {
   switch (query) {
-    // subscription, position -> kind, first, count, from seq, to seq, last id, hash, chain, acked
+    // subscription, position -> kind, first, count, from seq, to seq, last id, hash, chain
     case Query::find_journal:
       return "SELECT kind, first_position, event_count, from_seq, to_seq, last_event_id, hash,"
-             " chain_hash, acked_at IS NOT NULL FROM outseal_journal"
+             " chain_hash FROM outseal_journal"
              " WHERE subscription = ?1 AND first_position <= ?2"
              " ORDER BY first_position DESC LIMIT 1";
     // subscription, position -> last event id and chain hash of the batch before it
