@@ -8,11 +8,13 @@ namespace outseal::tools {
 Url database_url(const Settings& settings) {
   const std::string origin = settings.origin(Option::db);
   Url url = Url::parse(origin, settings.text(Option::db));
+  if (url.scheme == "postgres") url.scheme = "postgresql";  // libpq knows both.
+  if (url.scheme == "postgresql") return url;
   if (url.scheme != "sqlite")
     throw Error{ErrorCode::invalid_argument,
                 origin,
                 "unknown database scheme '" + url.scheme + "'",
-                {.hint = "write sqlite:PATH"}};
+                {.hint = "write postgresql://USER@HOST/DATABASE or sqlite:PATH"}};
   // SQLite would give each connection a database of its own and drop it with the connection.
   if (url.rest.empty() || url.rest == ":memory:")
     throw Error{ErrorCode::invalid_argument,

@@ -16,7 +16,8 @@ constexpr std::uint64_t kYear_s = 366ULL * 86'400;
 
 // Numbers without another source in the text are chosen by us.
 constexpr std::array<OptionRow, kOptionCount> kTable{{
-    {Option::db, "db", "URL", text, everywhere, "", 0, 0, "The database: sqlite:PATH."},
+    {Option::db, "db", "URL", text, everywhere, "", 0, 0,
+     "The database: postgresql://USER@HOST/DATABASE or sqlite:PATH."},
     {Option::config, "config", "FILE", text, environment, "", 0, 0,
      "A TOML file with values for options that the command line and the environment leave open. "
      "One file may serve all three programs."},

@@ -9,7 +9,8 @@ CREATE TABLE outseal_subscription (
   event_source    TEXT    NOT NULL,
   state           TEXT    NOT NULL DEFAULT 'running',
   -- Cursor: everything up to here is bound to a position, parked or filtered out. SQLite reads by
-  -- seq alone; snap_from and snap_to are PostgreSQL's window, kept so that both schemas are one.
+  -- seq alone; snap_from, snap_to and acked_snap are PostgreSQL's windows, kept so that both schemas
+  -- are one.
   after_seq       INTEGER NOT NULL DEFAULT 0,
   snap_from       TEXT,
   snap_to         TEXT,
@@ -21,6 +22,7 @@ CREATE TABLE outseal_subscription (
   acked_event_id  TEXT    NOT NULL DEFAULT '',
   -- Every event up to here is acknowledged, parked or filtered out: what retention may remove.
   acked_seq       INTEGER NOT NULL DEFAULT 0,
+  acked_snap      TEXT,
   -- Chain of all batch hashes up to bound_position.
   chain_hash      BLOB    NOT NULL DEFAULT (zeroblob(32)),
   -- Fencing: each acquisition raises epoch, each write of the relay raises version. Every write is
@@ -52,7 +54,8 @@ CREATE TABLE outseal_journal (
   first_position INTEGER NOT NULL,
   event_count    INTEGER NOT NULL,
   -- 'log': the events with from_seq < seq <= to_seq that match the filter and are not parked.
-  -- 'redrive': the parked events that were bound to these positions.
+  -- 'redrive': the parked events that were bound to these positions. 'rebase': positions that the
+  -- sink already held when an operator bound the cursor anew.
   kind           TEXT    NOT NULL DEFAULT 'log',
   from_seq       INTEGER NOT NULL,
   to_seq         INTEGER NOT NULL,
@@ -74,7 +77,7 @@ CREATE TABLE outseal_journal (
     REFERENCES outseal_subscription (name),
   CONSTRAINT journal_first_position_positive CHECK (first_position >= 1),
   CONSTRAINT journal_event_count_positive CHECK (event_count >= 1),
-  CONSTRAINT journal_kind_known CHECK (kind IN ('log', 'redrive')),
+  CONSTRAINT journal_kind_known CHECK (kind IN ('log', 'redrive', 'rebase')),
   CONSTRAINT journal_hash_length CHECK (length(hash) = 32 AND length(chain_hash) = 32)
 ) WITHOUT ROWID;
 

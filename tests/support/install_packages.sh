@@ -7,9 +7,10 @@
 set -euo pipefail
 
 # libboost-dev: SOCI's headers include Boost's, but Debian's libsoci-dev does not depend on it.
-build=(g++ cmake ninja-build libsoci-dev libboost-dev libsqlite3-dev libssl-dev libcli11-dev
-       libspdlog-dev libtomlplusplus-dev libsimdjson-dev nlohmann-json3-dev sqlite3)
-tests=("${build[@]}" doctest-dev clang libclang-rt-14-dev clang-tidy clang-format)
+build=(g++ cmake ninja-build libsoci-dev libboost-dev libsqlite3-dev libpq-dev libssl-dev
+       libcli11-dev libspdlog-dev libtomlplusplus-dev libsimdjson-dev nlohmann-json3-dev sqlite3)
+tests=("${build[@]}" doctest-dev clang libclang-rt-14-dev clang-tidy clang-format
+       postgresql pgbouncer)
 
 case "${1:-}" in
   build) wanted=("${build[@]}") ;;
@@ -33,6 +34,22 @@ if [[ $(id -u) -ne 0 ]]; then
   }
   as_root=(sudo "${as_root[@]}")
 fi
+
+# Debian's servers would be running from now on. Tests start their own, so these two files keep
+# the installation from creating a cluster and from starting services; both are gone at the end.
+no_cluster=/etc/postgresql-common/createcluster.d/outseal.conf
+no_services=/usr/sbin/policy-rc.d
+added=()
+trap '[[ ${#added[@]} -eq 0 ]] || "${as_root[@]}" rm -f "${added[@]}"' EXIT
+if [[ " ${missing[*]} " =~ " postgresql " ]]; then
+  added+=("$no_cluster")
+  echo 'create_main_cluster = false' | "${as_root[@]}" install -D -m 644 /dev/stdin "$no_cluster"
+fi
+if [[ " ${missing[*]} " =~ " postgresql "|" pgbouncer " && ! -e $no_services ]]; then
+  added+=("$no_services")
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$no_services"
+fi
+
 "${as_root[@]}" apt-get -qq -o Acquire::Retries=3 update
 "${as_root[@]}" apt-get -qq -y --no-install-recommends -o Acquire::Retries=3 \
   -o Dpkg::Use-Pty=0 install "${missing[@]}" >/dev/null

@@ -13,6 +13,7 @@ enum class ErrorCode {
   invalid_argument,  ///< A value given to a call breaks a stated limit.
   invalid_config,    ///< Options, flags or a configuration file contradict themselves or a limit.
   unreachable,       ///< The database cannot be opened or the connection to it is gone.
+  denied,            ///< The database refuses the user: wrong password or missing privilege.
   sink_unreachable,  ///< The sink cannot be opened, written or made durable.
   conflict,          ///< Another transaction won: busy, locked, deadlock, serialization failure.
   commit_in_doubt,   ///< The outcome of a COMMIT is unknown.

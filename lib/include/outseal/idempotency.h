@@ -78,8 +78,10 @@ struct ExecuteOptions {
 
   /// Largest reply body that is stored, in bytes; range 1 to 16 MiB.
   std::size_t body_bytes_max = kBodyBytesDefault;
-  /// How long to wait for the key's turn before Outcome::in_progress. On SQLite, where one writer
-  /// excludes all, this is also the wait for the file. Range 0 to 10 minutes.
+  /// How long to wait for the key's turn before Outcome::in_progress. On PostgreSQL only
+  /// executions of the same key wait for each other, by an advisory lock of the transaction. On
+  /// SQLite, where one writer excludes all, this is also the wait for the file. Range 0 to 10
+  /// minutes.
   std::chrono::milliseconds wait = kWaitDefault;
   /// How long the record answers duplicates after it completed; then the key is new again. Range 1
   /// minute to 10 years. Must exceed the longest retry or redelivery of your clients. Chosen by us:
@@ -87,6 +89,8 @@ struct ExecuteOptions {
   std::chrono::seconds retention = kRetentionDefault;
   /// As TransactionOptions::statements.
   Statements* statements = nullptr;
+  /// As TransactionOptions::named_statements.
+  bool named_statements = true;
 
   /// @throws Error{invalid_config} naming every field that is out of range.
   void validate() const;
@@ -100,12 +104,18 @@ using Handler = std::function<Reply(Transaction&)>;
 /// Runs `handler` at most once per (scope, principal, key) and stores its reply, in one
 /// transaction.
 ///
+/// PostgreSQL: BEGIN and the look-up of the key are one round trip; the record, the appended events
+/// and COMMIT are another. Under REPEATABLE READ and above a handler may run a second time when a
+/// concurrent execution of the same key was faster; only one of them commits.
+///
 /// If the handler throws, everything is undone, the key stays free and the exception passes
 /// through.
 ///
 /// @throws Error{invalid_argument} if a field or the reply breaks its limit; nothing is written.
 /// @throws Error{invalid_argument} if the session already has a transaction.
 /// @throws Error{schema_missing} if the database has no outseal schema.
+/// @throws Error{conflict} on a serialization failure or deadlock (PostgreSQL), also one that the
+///         handler met in its own SQL: run the whole operation again.
 /// @throws Error{commit_in_doubt} if the outcome of the commit is unknown: call again with the same
 ///         key and it finds out.
 /// Threads: not thread-safe; one session per thread. Any number of threads and processes may

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "outseal/ids.h"
 
@@ -48,17 +50,26 @@ struct AppendOptions {
 
 /// Appends `event` inside `tx`. Relays see it when `tx` commits, never before.
 ///
-/// Does one INSERT and no commit. Everything is copied; `event` may die afterwards.
+/// Does one INSERT and no commit. On PostgreSQL, in a transaction that Transaction began, the
+/// INSERT travels with COMMIT, all events in one statement; in a joined one it is done at once.
+/// Everything is copied; `event` may die afterwards.
 ///
 /// @returns the id of the event.
 /// @throws Error{invalid_argument} if a field breaks its limit; nothing is written.
 /// @throws Error{invalid_argument} if the transaction has ended, for example by an error that made
 ///         SQLite roll it back.
-/// @throws Error{constraint} if the event id is already in the outbox.
+/// @throws Error{constraint} if the event id is already in the outbox; from Transaction::commit()
+/// if
+///         the INSERT was put off.
 /// @throws Error{schema_missing} if the database has no outbox: run `outseal-migrate up`.
 /// @throws Error{conflict} in a joined transaction that could not take the write lock.
 /// Threads: not thread-safe; same rule as the session under `tx`.
 /// Crash: before commit nothing remains; after commit the event will be published.
 EventId append(Transaction& tx, const Event& event, const AppendOptions& options = {});
+
+/// Appends all `events` in their order, on PostgreSQL as one statement. As append() of each.
+/// @returns their ids in the same order.
+std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
+                            const AppendOptions& options = {});
 
 }  // namespace outseal

@@ -17,6 +17,7 @@ constexpr CodeRow kCodes[] = {
     {ErrorCode::invalid_argument, "invalid_argument", Recovery::fix_first, 2},
     {ErrorCode::invalid_config, "invalid_config", Recovery::fix_first, 2},
     {ErrorCode::unreachable, "unreachable", Recovery::reconnect, 3},
+    {ErrorCode::denied, "denied", Recovery::fix_first, 3},
     {ErrorCode::sink_unreachable, "sink_unreachable", Recovery::reconnect, 4},
     {ErrorCode::conflict, "conflict", Recovery::retry_transaction, 3},
     {ErrorCode::commit_in_doubt, "commit_in_doubt", Recovery::find_out, 3},

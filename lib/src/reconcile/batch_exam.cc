@@ -47,7 +47,11 @@ std::string_view BatchImage::encoded(std::size_t index) const {
 
 BatchExam::BatchExam(sql::Connection& connection, const SubscriptionInfo& subscription, Sink& sink,
                      Problems& problems)
-    : connection_{connection}, subscription_{subscription}, sink_{sink}, problems_{problems} {
+    : connection_{connection},
+      subscription_{subscription},
+      sink_{sink},
+      problems_{problems},
+      reader_{store::make_log_reader(connection)} {
   const sql::Use use{connection_.statement(Query::list_redriven_keys)};
   use->bind_text(0, subscription_.name);
   while (use->step()) redriven_keys_.emplace(use->text(0), Seq{0});
@@ -102,11 +106,10 @@ std::vector<LogEntry> BatchExam::load_entries(const JournalRow& row) {
   if (row.kind == BatchKind::log) {
     // A few more than there should be are enough to name what was left out.
     const std::size_t entries_max = row.count + 100;
-    walk_range(connection_, subscription_, row.from.after_seq, row.to.after_seq,
-               [&](LogEntry entry) {
-                 entries.push_back(std::move(entry));
-                 return entries.size() < entries_max;
-               });
+    walk_range(connection_, subscription_, row.from, row.to, [&](LogEntry entry) {
+      entries.push_back(std::move(entry));
+      return entries.size() < entries_max;
+    });
     return entries;
   }
   const sql::Use use{connection_.statement(Query::list_redriven_ids)};
@@ -165,11 +168,9 @@ bool BatchExam::name_differences(const JournalRow& row, const std::vector<LogEnt
                                  const BatchImage& image) {
   const bool log = row.kind == BatchKind::log;
   const auto offsets = offsets_of(entries);
-  const sql::Use use{connection_.statement(log ? Query::read_log_range : Query::read_redriven)};
-  if (log) {
-    use->bind(0, row.from.after_seq.value());
-    use->bind(1, row.to.after_seq.value());
-  } else {
+  const sql::Use use{log ? reader_->open_range(row.from, row.to)
+                         : connection_.statement(Query::read_redriven)};
+  if (!log) {
     use->bind_text(0, subscription_.name);
     use->bind(1, static_cast<std::int64_t>(row.first.value()));
     use->bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));

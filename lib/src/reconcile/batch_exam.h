@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -11,6 +12,7 @@
 
 #include "base/hash.h"
 #include "reconcile/journal_walk.h"
+#include "store/log_reader.h"
 
 namespace outseal::reconcile {
 
@@ -81,6 +83,7 @@ class BatchExam {
   const SubscriptionInfo& subscription_;
   Sink& sink_;
   Problems& problems_;
+  std::unique_ptr<store::LogReader> reader_;
   std::map<std::string, Seq, std::less<>> redriven_keys_;  ///< Last seq seen of each.
   std::unordered_set<EventId> suspects_;
   std::uint64_t unretained_ = 0;

@@ -41,7 +41,7 @@ struct SubscriptionInfo {
   std::string sink;  ///< Url::redacted(), as the relay stored it.
   std::string event_source;
   bool paused = false;
-  Seq acked_seq;
+  Seq acked_seq;  ///< No event up to here waits for its acknowledgement.
 
   bool matches(std::string_view topic) const;
 };

@@ -1,22 +1,28 @@
 #include "reconcile/journal_walk.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "base/hash.h"
 #include "model/chain.h"
+#include "store/snapshot.h"
 
 namespace outseal::reconcile {
 namespace {
 
 using sql::Query;
 using store::JournalRow;
+using store::Snapshot;
 
 constexpr std::int64_t kJournalPageRows = 256;
 constexpr std::int64_t kRangePageRows = 4'096;
+/// Where every log on PostgreSQL begins. Source: its numbers of transactions begin at 3.
+constexpr std::string_view kFirstSnapshot = "3:3:";
 
 Position position_of(std::int64_t number) { return Position{static_cast<std::uint64_t>(number)}; }
 
-/// Columns: kind, first, count, from seq, to seq, last id, hash, chain hash.
+/// Columns: kind, first, count, from seq, to seq, last id, hash, chain hash, begin and end of the
+/// window.
 JournalRow row_of(const sql::Statement& columns, int base) {
   JournalRow row;
   row.kind = columns.text(base) == "redrive" ? BatchKind::redrive : BatchKind::log;
@@ -24,6 +30,8 @@ JournalRow row_of(const sql::Statement& columns, int base) {
   row.count = static_cast<std::uint64_t>(columns.integer(base + 2));
   row.from.after_seq = Seq{columns.integer(base + 3)};
   row.to.after_seq = Seq{columns.integer(base + 4)};
+  row.from.snap_from = row.to.snap_from = columns.text(base + 8);
+  row.from.snap_to = row.to.snap_to = columns.text(base + 9);
   row.last_event_id = EventId::parse(columns.text(base + 5)).value_or(EventId{});
   row.hash = columns.blob(base + 6);
   row.chain_hash = columns.blob(base + 7);
@@ -35,6 +43,69 @@ std::string number(Seq seq) { return std::to_string(seq.value()); }
 
 Position last_of(const JournalRow& row) { return advance(row.first, row.count - 1); }
 
+// Places in the log: a seq, on PostgreSQL inside of a window or, with snap_to empty, between two.
+
+bool is_same_window(const Cursor& a, const Cursor& b) {
+  return a.snap_from == b.snap_from && a.snap_to == b.snap_to;
+}
+
+bool is_between_windows(const Cursor& place) {
+  return !place.snap_from.empty() && place.snap_to.empty();
+}
+
+/// Whether a log that is read on from `place` gives something again that comes before `end`.
+bool is_behind(const Cursor& place, const Cursor& end) {
+  if (is_same_window(place, end))
+    return !is_between_windows(place) && place.after_seq < end.after_seq;
+  if (place.snap_from.empty() || end.snap_from.empty()) return true;  // By hand: they must have it.
+  const Snapshot begin = Snapshot::parse(place.snap_from);
+  const Snapshot passed = Snapshot::parse(is_between_windows(end) ? end.snap_from : end.snap_to);
+  return begin.xmax < passed.xmax ||
+         std::any_of(begin.running.begin(), begin.running.end(),
+                     [&](store::Xid running) { return passed.has_ended(running); });
+}
+
+std::string text_of(const Cursor& place) {
+  std::string text = "seq " + number(place.after_seq);
+  if (!place.snap_from.empty())
+    text += " of the window " + place.snap_from + " to " + place.snap_to;
+  return text;
+}
+
+/// A part of the log that is read by seq: on PostgreSQL of one window.
+struct Stretch {
+  std::string_view snap_from;
+  std::string_view snap_to;
+  Seq after;
+  Seq to;
+};
+
+/// False if `take` has ended the walk.
+bool walk_stretch(sql::Connection& connection, const SubscriptionInfo& subscription,
+                  const Stretch& stretch, const std::function<bool(LogEntry)>& take) {
+  std::int64_t after = stretch.after.value();
+  for (bool more = stretch.after < stretch.to; more;) {
+    const sql::Use use{connection.statement(Query::list_range_ids)};
+    use->bind_text(0, subscription.name);
+    use->bind(1, after);
+    use->bind(2, stretch.to.value());
+    use->bind(3, kRangePageRows);
+    use->bind_text(4, stretch.snap_from);
+    use->bind_text(5, stretch.snap_to);
+    std::int64_t rows = 0;
+    while (use->step()) {
+      ++rows;
+      after = use->integer(0);
+      if (use->integer(4) != 0 || !subscription.matches(use->text(3))) continue;
+      if (!take({Seq{after}, EventId::parse(use->text(1)).value_or(EventId{}),
+                 std::string{use->text(2)}}))
+        return false;
+    }
+    more = rows == kRangePageRows;
+  }
+  return true;
+}
+
 }  // namespace
 
 JournalState read_journal_state(sql::Connection& connection, std::string_view subscription) {
@@ -44,34 +115,29 @@ JournalState read_journal_state(sql::Connection& connection, std::string_view su
   if (!use->step()) return state;
   state.bound = position_of(use->integer(0));
   state.acked = {position_of(use->integer(1)), EventId::parse(use->text(2)).value_or(EventId{})};
-  state.acked_seq = Seq{use->integer(3)};
-  state.chain_hash = use->blob(4);
-  state.version = use->integer(5);
-  if (!use->is_null(7)) state.last = row_of(*use.operator->(), 6);
+  state.acked_log = {.after_seq = Seq{use->integer(3)},
+                     .snap_from = std::string{use->text(4)},
+                     .snap_to = std::string{use->text(5)}};
+  state.chain_hash = use->blob(6);
+  state.version = use->integer(7);
+  if (!use->is_null(9)) state.last = row_of(*use.operator->(), 8);
   return state;
 }
 
-void walk_range(sql::Connection& connection, const SubscriptionInfo& subscription, Seq from, Seq to,
-                const std::function<bool(LogEntry)>& take) {
-  std::int64_t after = from.value();
-  for (bool more = after < to.value(); more;) {
-    more = false;
-    const sql::Use use{connection.statement(Query::list_range_ids)};
-    use->bind_text(0, subscription.name);
-    use->bind(1, after);
-    use->bind(2, to.value());
-    use->bind(3, kRangePageRows);
-    std::int64_t rows = 0;
-    while (use->step()) {
-      ++rows;
-      after = use->integer(0);
-      if (use->integer(4) != 0 || !subscription.matches(use->text(3))) continue;
-      if (!take({Seq{after}, EventId::parse(use->text(1)).value_or(EventId{}),
-                 std::string{use->text(2)}}))
-        return;
-    }
-    more = rows == kRangePageRows;
+void walk_range(sql::Connection& connection, const SubscriptionInfo& subscription,
+                const Cursor& from, const Cursor& to, const std::function<bool(LogEntry)>& take) {
+  const auto walk = [&](std::string_view snap_from, std::string_view snap_to, Seq after, Seq last) {
+    return walk_stretch(connection, subscription, {snap_from, snap_to, after, last}, take);
+  };
+  if (is_same_window(from, to)) {
+    if (!is_between_windows(from)) walk(to.snap_from, to.snap_to, from.after_seq, to.after_seq);
+    return;
   }
+  const bool between = is_between_windows(from);
+  if (!between && !walk(from.snap_from, from.snap_to, from.after_seq, Seq{INT64_MAX})) return;
+  const std::string& next = between ? from.snap_from : from.snap_to;
+  if (next != to.snap_from && !walk(next, to.snap_from, Seq{0}, Seq{INT64_MAX})) return;
+  if (!is_between_windows(to)) walk(to.snap_from, to.snap_to, Seq{0}, to.after_seq);
 }
 
 void Problems::add(std::string_view kind, Position position, std::string detail,
@@ -96,7 +162,10 @@ JournalWalk::JournalWalk(sql::Connection& connection, const SubscriptionInfo& su
       start_{advance(state.acked.position)} {
   ahead_ = fetch();
   if (ahead_) start_ = ahead_->first;
-  if (start_ == Position{1}) log_end_ = Seq{0};  // Both begin at their beginning.
+  if (start_ == Position{1}) {  // Both begin at their beginning.
+    log_end_.emplace();
+    if (!state.acked_log.snap_from.empty()) log_end_->snap_from = kFirstSnapshot;
+  }
   next();
 }
 
@@ -165,20 +234,19 @@ void JournalWalk::check_link(const JournalRow& row) {
 
 void JournalWalk::check_range(const JournalRow& row) {
   if (row.kind != BatchKind::log) return;
-  const Seq from = row.from.after_seq;
-  const Seq to = row.to.after_seq;
-  if (from > to || (log_end_ && from < *log_end_)) {
+  if (is_behind(row.to, row.from) || (log_end_ && is_behind(row.from, *log_end_))) {
     problems_.add("order", row.first,
-                  "the batch at position " + number(row.first) + " holds seq " + number(from) +
-                      " to " + number(to) + ", but the log was read up to seq " +
-                      number(log_end_.value_or(from)) + " before it");
+                  "the batch at position " + number(row.first) + " holds seq " +
+                      number(row.from.after_seq) + " to " + text_of(row.to) +
+                      ", but the log was read up to " + text_of(log_end_.value_or(row.from)) +
+                      " before it");
   } else if (log_end_) {
-    check_nothing_lost(*log_end_, from);
+    check_nothing_lost(*log_end_, row.from);
   }
-  log_end_ = std::max(to, log_end_.value_or(to));
+  if (!log_end_ || !is_behind(row.to, *log_end_)) log_end_ = row.to;
 }
 
-void JournalWalk::check_nothing_lost(Seq from, Seq to) {
+void JournalWalk::check_nothing_lost(const Cursor& from, const Cursor& to) {
   walk_range(connection_, subscription_, from, to, [&](const LogEntry& entry) {
     problems_.add("lost", entry.seq,
                   "event " + entry.id.to_string() + " (seq " + number(entry.seq) +
@@ -218,7 +286,8 @@ void JournalWalk::finish() {
   if (chain != state_.chain_hash)
     problems_.add("chain", state_.bound,
                   "the subscription's chain hash is not the one of its journal");
-  if (log_end_ && state_.acked_seq > *log_end_) check_nothing_lost(*log_end_, state_.acked_seq);
+  if (log_end_ && !is_behind(state_.acked_log, *log_end_))
+    check_nothing_lost(*log_end_, state_.acked_log);
 }
 
 }  // namespace outseal::reconcile

@@ -17,7 +17,7 @@ namespace outseal::reconcile {
 struct JournalState {
   Position bound;
   Tail acked;
-  Seq acked_seq;
+  Cursor acked_log;  ///< All of the log before it is acknowledged, parked or filtered out.
   std::string chain_hash;
   std::int64_t version = 0;  ///< Every write of a relay raises it.
   std::optional<store::JournalRow> last;
@@ -31,10 +31,10 @@ struct LogEntry {
   std::string key;
 };
 
-/// Calls `take` for the events with from < seq <= to that belong to `subscription` and are not
-/// parked, in the order of the log, until it returns false. Reads in pages.
-void walk_range(sql::Connection& connection, const SubscriptionInfo& subscription, Seq from, Seq to,
-                const std::function<bool(LogEntry)>& take);
+/// Calls `take` for the events between two places of the log that belong to `subscription` and are
+/// not parked, in the order of the log, until it returns false. Reads in pages.
+void walk_range(sql::Connection& connection, const SubscriptionInfo& subscription,
+                const Cursor& from, const Cursor& to, const std::function<bool(LogEntry)>& take);
 
 /// Reports findings of one subscription, with subjects of the form "NAME@POSITION KIND".
 class Problems {
@@ -78,7 +78,7 @@ class JournalWalk {
   bool overtaken_by_retention();
   void check_link(const store::JournalRow& row);
   void check_range(const store::JournalRow& row);
-  void check_nothing_lost(Seq from, Seq to);
+  void check_nothing_lost(const Cursor& from, const Cursor& to);
 
   sql::Connection& connection_;
   const SubscriptionInfo& subscription_;
@@ -90,7 +90,7 @@ class JournalWalk {
   std::optional<store::JournalRow> row_;
   std::optional<store::JournalRow> ahead_;
   Position start_;
-  std::optional<Seq> log_end_;  ///< Where the last log batch ended; empty: not known.
+  std::optional<Cursor> log_end_;  ///< Where the last log batch ended; empty: not known.
 };
 
 }  // namespace outseal::reconcile

@@ -62,6 +62,7 @@ std::int64_t begin_run(sql::Connection& connection,
   }
   names += "]";
   return sql::transact(connection, kWait, [&] {
+    sql::Use { connection.statement(Query::take_turns) } -> step();
     for (const OpenRun& run : list_open_runs(connection)) take_over(connection, run);
     const std::string owner = this_owner();
     const sql::Use use{connection.statement(Query::insert_run)};

@@ -217,8 +217,8 @@ class Driver {
     retention_paused_ = paused;
     if (paused) return;
     try {
-      const auto removed =
-          store::retain_step(*connection_, options_.subscription.name, options_.retention);
+      const auto removed = store::retain_step(*connection_, options_.subscription.name,
+                                              options_.retention, &retention_progress_);
       if (removed >= options_.retention.step_rows)
         retention_due_ = steady_clock::now() + kRetentionStepPause;
       if (removed > 0) observer_({"retained", "rows_removed=" + std::to_string(removed)});
@@ -243,6 +243,7 @@ class Driver {
   steady_clock::time_point timer_ = steady_clock::now();
   // At once: a relay that only ever drains must remove what it published earlier, too.
   steady_clock::time_point retention_due_ = steady_clock::now();
+  store::RetentionProgress retention_progress_;
   bool retention_paused_ = false;
   std::optional<steady_clock::time_point> stop_deadline_;
   RelayResult result_;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,6 +33,9 @@ class Statement {
   virtual void bind_text(int index, std::string_view text) = 0;
   virtual void bind_blob(int index, std::string_view bytes) = 0;
   virtual void bind_null(int index) = 0;
+  /// Binds an array. Only where Connection::pipelines(): SQLite has none.
+  virtual void bind_texts(int index, std::span<const std::string_view> texts);
+  virtual void bind_blobs(int index, std::span<const std::string_view> blobs);
 
   /// Runs to the next row; false when there is none.
   /// @throws Error by the table in error.cc of the dialect.
@@ -66,7 +70,7 @@ class Connection {
  public:
   virtual ~Connection() = default;
 
-  /// "sqlite"; also the name of its folder under migrations/.
+  /// "sqlite" or "postgresql"; also the name of its folder under migrations/.
   virtual std::string_view dialect() const = 0;
   /// The prepared statement of `query`; prepared once per connection object.
   /// @throws Error{schema_missing} if its tables do not exist.
@@ -78,14 +82,33 @@ class Connection {
   /// Rows changed by the last INSERT, UPDATE or DELETE.
   virtual std::int64_t changes() const = 0;
 
-  /// Begins a write transaction (SQLite: BEGIN IMMEDIATE), waiting at most `wait` for others.
+  /// Begins a write transaction. SQLite: BEGIN IMMEDIATE, waiting at most `wait` for other writers.
+  /// PostgreSQL: on a connection of our own `wait` limits each wait for a lock, and the commit will
+  /// be durable whatever the database's default.
+  ///
+  /// `first` travels with BEGIN where the database can pipeline; its step() then has the rows.
   /// @throws Error{conflict} if the wait was not enough.
   /// @throws Error{unreachable} if a file that we opened was replaced or moved meanwhile.
-  virtual void begin(std::chrono::milliseconds wait) = 0;
-  /// @throws Error{conflict}, Error{commit_in_doubt} or Error{storage} as Transaction::commit does.
-  virtual void commit(std::chrono::milliseconds wait) = 0;
+  virtual void begin(std::chrono::milliseconds wait, Statement* first = nullptr) = 0;
+  /// Runs the statements `last` and COMMIT, in one round trip where the database can pipeline.
+  /// @throws Error{conflict}, Error{commit_in_doubt} or Error{storage} as Transaction::commit does;
+  ///         what one of `last` throws means that nothing was committed.
+  virtual void commit(std::chrono::milliseconds wait, std::span<Statement* const> last = {}) = 0;
   virtual void rollback() noexcept = 0;
   virtual bool in_transaction() const = 0;
+
+  /// Whether statements can travel with BEGIN and COMMIT, so that writes are better put off.
+  virtual bool pipelines() const { return false; }
+  /// What the session did by itself in the transaction that begin() began. Savepoints decide
+  /// whether a write may be put off.
+  struct Watched {
+    bool savepoint = false;    ///< It has set one.
+    bool rolled_back = false;  ///< It has gone back to one since forget_rollback().
+    bool conflict = false;     ///< A statement failed by serialization or deadlock.
+    bool committed = false;    ///< It has committed.
+  };
+  virtual Watched watched() const { return {}; }
+  virtual void forget_rollback() {}
 
   /// The driver's own handle, to tell connections apart.
   virtual const void* handle() const = 0;
@@ -98,8 +121,10 @@ class Connection {
 };
 
 /// Wraps the driver's handle under a service's SOCI session; the session must outlive the result.
+/// `named`: PostgreSQL keeps our statements prepared in the session, which a transaction pooler
+/// cannot follow.
 /// @throws Error{invalid_config} if the session's backend is not supported.
-std::unique_ptr<Connection> borrow(soci::session& session);
+std::unique_ptr<Connection> borrow(soci::session& session, bool named = true);
 
 /// The driver's handle under `session` as it is now.
 /// @throws Error{invalid_config} if the session's backend is not supported.

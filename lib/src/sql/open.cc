@@ -1,18 +1,55 @@
 #include "outseal/error.h"
 #include "sql/connection.h"
+#include "sql/postgres/connection.h"
 #include "sql/sqlite/connection.h"
 
 namespace outseal::sql {
+namespace {
+
+[[noreturn]] void refuse_backend() {
+  throw Error{ErrorCode::invalid_config,
+              "borrow",
+              "the SOCI session is closed or of an unsupported backend",
+              {.hint = "open it with soci::session(soci::postgresql, \"host=... dbname=...\") or "
+                       "soci::session(soci::sqlite3, \"dbname=PATH\")"}};
+}
+
+}  // namespace
+
+void Statement::bind_texts(int, std::span<const std::string_view>) {
+  throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
+}
+
+void Statement::bind_blobs(int, std::span<const std::string_view>) {
+  throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
+}
+
+std::string_view text(std::string_view dialect, Query query) {
+  return dialect == "sqlite" ? sqlite::text(query) : postgres::text(query);
+}
+
+std::unique_ptr<Connection> borrow(soci::session& session, bool named) {
+  if (auto* handle = sqlite::driver_handle(session)) return sqlite::wrap(handle);
+  if (auto* handle = postgres::driver_handle(session)) return postgres::wrap(handle, named);
+  refuse_backend();
+}
+
+const void* handle_of(soci::session& session) {
+  if (const void* handle = sqlite::driver_handle(session)) return handle;
+  if (const void* handle = postgres::driver_handle(session)) return handle;
+  refuse_backend();
+}
 
 std::unique_ptr<Connection> open(const Url& url, OpenMode mode) {
   if (url.scheme == "sqlite") {
     url.refuse_parameters_except("");
     return sqlite::open(url.rest, mode);
   }
+  if (url.scheme == "postgresql" || url.scheme == "postgres") return postgres::open(url);
   throw Error{ErrorCode::invalid_argument,
               "open",
               "database URL has the unknown scheme '" + url.scheme + "'",
-              {.hint = "use sqlite:PATH"}};
+              {.hint = "use postgresql://USER@HOST/DATABASE or sqlite:PATH"}};
 }
 
 }  // namespace outseal::sql

@@ -11,7 +11,13 @@ namespace outseal::sql {
 enum class Query : std::size_t {
   // The service: outbox and idempotency.
   append_event,
+  append_events,
+  restore_events,
   find_operation,
+  claim_operation,
+  wait_for_lock,
+  lock_operation,
+  complete_operation,
   insert_operation,
   delete_expired_operation,
   purge_operations,
@@ -30,6 +36,11 @@ enum class Query : std::size_t {
   release_lease,
   read_log,
   read_log_range,
+  source_state,
+  read_window,
+  window_bounds,
+  read_window_page,
+  read_window_range,
   read_queued,
   read_redriven,
   excluded_seqs,
@@ -50,7 +61,6 @@ enum class Query : std::size_t {
   undo_redrive,
 
   // Retention.
-  retained_floor,
   delete_published,
   delete_journal_before,
 
@@ -84,11 +94,15 @@ enum class Query : std::size_t {
   list_redriven_keys,
 
   // The operator: migrations, audit trail, status, parked events.
+  create_schema,
   create_migration_table,
   has_migration_table,
   list_migrations,
   insert_migration,
   delete_migration,
+  take_turns,
+  lock_subscription,
+  lock_outbox,
   is_database_empty,
   journal_mode,
   set_write_ahead_log,
@@ -113,6 +127,9 @@ enum class Query : std::size_t {
 
 inline constexpr std::size_t kQueryCount = static_cast<std::size_t>(Query::count_);
 
+/// The text of `query` in `dialect`.
+std::string_view text(std::string_view dialect, Query query);
+
 namespace sqlite {
 /// The text of `query` in SQLite's dialect.
 std::string_view text(Query query);
@@ -121,5 +138,12 @@ std::string_view reconcile_text(Query query);
 /// The operator's part of text(); empty for the other queries.
 std::string_view operate_text(Query query);
 }  // namespace sqlite
+
+namespace postgres {
+/// As in sqlite, in PostgreSQL's dialect.
+std::string_view text(Query query);
+std::string_view reconcile_text(Query query);
+std::string_view operate_text(Query query);
+}  // namespace postgres
 
 }  // namespace outseal::sql

@@ -42,6 +42,7 @@ std::string current_actor() {
 void append_audit(sql::Connection& connection, const AuditEntry& entry) {
   if (!connection.in_transaction())
     throw Error{ErrorCode::internal, "audit", "an audit row needs the transaction of its act"};
+  sql::Use { connection.statement(sql::Query::take_turns) } -> step();
   std::string previous = genesis();
   {
     const sql::Use last{connection.statement(sql::Query::last_audit_hash)};

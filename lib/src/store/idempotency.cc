@@ -1,15 +1,20 @@
-// One-transaction operations: take the write lock, look the key up, run the handler, insert the
-// completed record, commit. The record is one row, never updated; a crash leaves nothing.
-#include "outseal/idempotency.h"
+// One-transaction operations: take the lock, look the key up, run the handler, insert the completed
+// record, commit. The record is one row, never updated; a crash leaves nothing.
+//
+// Here for SQLite, where the lock is the database's one write lock; idempotency_pipelined.cc is the
+// same for PostgreSQL.
+#include "store/idempotency.h"
 
 #include <algorithm>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "model/limits.h"
 #include "outseal/error.h"
+#include "outseal/idempotency.h"
 #include "store/transaction.h"
 
 namespace outseal {
@@ -32,6 +37,25 @@ std::string key_hash(const Operation& operation) {
   return hash.finish();
 }
 
+}  // namespace
+
+namespace store {
+
+ExecuteResult stored_reply(const sql::Statement& row, int column, const Operation& operation) {
+  if (row.blob(column) != operation.fingerprint) return {Outcome::mismatch, {}};
+  const std::string_view state = row.text(column + 1);
+  if (state != "succeeded" && state != "failed") return {Outcome::in_progress, {}};
+  return {Outcome::replayed,
+          Reply{.verdict = state == "succeeded" ? Verdict::success : Verdict::final_failure,
+                .status = static_cast<int>(row.integer(column + 2)),
+                .body = std::string{row.blob(column + 3)},
+                .content_type = std::string{row.text(column + 4)}}};
+}
+
+}  // namespace store
+
+namespace {
+
 /// What the stored record answers; empty if there is none that counts.
 std::optional<ExecuteResult> look_up(sql::Connection& connection, const std::string& hash,
                                      const Operation& operation) {
@@ -39,15 +63,7 @@ std::optional<ExecuteResult> look_up(sql::Connection& connection, const std::str
   find->bind_blob(0, hash);
   if (!find->step()) return std::nullopt;
   if (!find->is_null(5) && find->integer(5) <= connection.now_ms()) return std::nullopt;
-  if (find->blob(0) != operation.fingerprint) return ExecuteResult{Outcome::mismatch, {}};
-  const std::string_view state = find->text(1);
-  if (state != "succeeded" && state != "failed") return ExecuteResult{Outcome::in_progress, {}};
-  return ExecuteResult{
-      Outcome::replayed,
-      Reply{.verdict = state == "succeeded" ? Verdict::success : Verdict::final_failure,
-            .status = static_cast<int>(find->integer(2)),
-            .body = std::string{find->blob(3)},
-            .content_type = std::string{find->text(4)}}};
+  return store::stored_reply(connection.statement(sql::Query::find_operation), 0, operation);
 }
 
 /// Like look_up(), while another connection writes; empty also if that one locks readers out.
@@ -115,13 +131,9 @@ ExecuteResult run(Transaction& tx, const std::string& hash, const Operation& ope
   return {Outcome::executed, std::move(reply)};
 }
 
-}  // namespace
-
-ExecuteResult execute(soci::session& session, const Operation& operation, const Handler& handler,
-                      const ExecuteOptions& options) {
-  options.validate();
-  validate_operation(operation);
-  const std::string hash = key_hash(operation);
+ExecuteResult execute_alone(soci::session& session, const std::string& hash,
+                            const Operation& operation, const Handler& handler,
+                            const ExecuteOptions& options) {
   const auto deadline = steady_clock::now() + options.wait;
   for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
@@ -145,6 +157,21 @@ ExecuteResult execute(soci::session& session, const Operation& operation, const 
     if (steady_clock::now() >= deadline) return {Outcome::in_progress, {}};
     std::this_thread::sleep_for(2ms);
   }
+}
+
+}  // namespace
+
+ExecuteResult execute(soci::session& session, const Operation& operation, const Handler& handler,
+                      const ExecuteOptions& options) {
+  options.validate();
+  validate_operation(operation);
+  const std::string hash = key_hash(operation);
+  const TransactionOptions begin{.statements = options.statements,
+                                 .named_statements = options.named_statements};
+  auto impl = Transaction::Impl::connect(session, begin);
+  if (impl->connection->pipelines())
+    return store::execute_pipelined(std::move(impl), hash, operation, handler, options);
+  return execute_alone(session, hash, operation, handler, options);
 }
 
 std::uint64_t purge(soci::session& session, const PurgeOptions& options) {

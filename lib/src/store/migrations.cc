@@ -170,6 +170,8 @@ MigrationStatus status_of(const Migration& migration) {
 bool apply_next(sql::Connection& connection, const std::vector<Migration>& known,
                 std::uint32_t target, MigrationStatus& done) {
   return sql::transact(connection, kWait, [&] {
+    sql::Use { connection.statement(Query::take_turns) } -> step();
+    sql::Use { connection.statement(Query::create_schema) } -> step();
     sql::Use { connection.statement(Query::create_migration_table) } -> step();
     // Only now, with the write lock held: another runner may have been faster.
     const std::size_t count = checked_rows(connection, known).size();
@@ -193,6 +195,7 @@ bool apply_next(sql::Connection& connection, const std::vector<Migration>& known
 }
 
 void refuse_unpublished(sql::Connection& connection, std::uint32_t newest) {
+  sql::Use { connection.statement(Query::lock_outbox) } -> step();
   const Query query = newest >= kEventTablesVersion ? Query::any_unpublished : Query::any_event;
   const sql::Use left{connection.statement(query)};
   if (left->step() && left->integer(0) != 0)
@@ -213,11 +216,12 @@ void refuse_live_operations(sql::Connection& connection) {
                 {.hint = "wait until they have expired, or drop them with --force"}};
 }
 
-/// Replaces ?1, ?2, ... in `text`. No value holds a question mark.
+/// Replaces ?1, ?2, ... or $1, $2, ... in `text`. No value holds one of these.
 std::string filled(std::string_view text, const std::vector<std::string>& values) {
   std::string out{text};
+  const char mark = text.find('?') == std::string_view::npos ? '$' : '?';
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::string parameter = "?" + std::to_string(i + 1);
+    const std::string parameter = mark + std::to_string(i + 1);
     const std::size_t at = out.find(parameter);
     if (at != std::string::npos) out.replace(at, parameter.size(), values[i]);
   }
@@ -263,6 +267,7 @@ std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bo
   std::vector<MigrationStatus> taken_back;
   // One transaction for all: no event can be appended between the check and the last table's end.
   sql::transact(connection, kWait, [&] {
+    sql::Use { connection.statement(Query::take_turns) } -> step();
     std::size_t count = checked_rows(connection, known).size();
     if (count == 0 || known[count - 1].version <= target) return;
     const std::uint32_t newest = known[count - 1].version;
@@ -301,12 +306,14 @@ void require_schema(sql::Connection& connection) {
 
 std::string migration_script(std::string_view dialect, std::uint32_t target) {
   const std::vector<Migration> known = known_migrations(dialect);
-  std::string script = std::string{sql::sqlite::text(Query::create_migration_table)} + ";\n";
+  std::string script;
+  for (const Query query : {Query::create_schema, Query::create_migration_table})
+    script += std::string{sql::text(dialect, query)} + ";\n";
   for (const Migration& migration : known) {
     if (migration.version > target) break;
     script += "\n-- " + std::string{migration.up.path} + "\nBEGIN;\n";
     script += migration.up.sql;
-    script += filled(sql::sqlite::text(Query::insert_migration),
+    script += filled(sql::text(dialect, Query::insert_migration),
                      {std::to_string(migration.version), "'" + migration.name + "'",
                       "'" + migration.checksum() + "'", std::to_string(wall_clock_ms()),
                       "'outseal-migrate print'"});

@@ -1,5 +1,7 @@
 #include "outseal/outbox.h"
 
+#include <utility>
+
 #include "base/failpoint.h"
 #include "base/text.h"
 #include "model/limits.h"
@@ -21,10 +23,31 @@ std::string headers_as_json(const std::map<std::string, std::string>& headers) {
   return json + '}';
 }
 
+void insert_now(sql::Connection& connection, std::span<const store::NewEvent> rows) {
+  sql::Statement& insert = store::bind_events(connection, rows);
+  const sql::Use use{insert};
+  try {
+    insert.step();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::constraint) throw;
+    throw Error{ErrorCode::constraint,
+                "append",
+                (rows.size() == 1 ? "event " + rows.front().id : "an event") +
+                    " was refused: " + error.message(),
+                {.hint = "an event id is used once; leave it out to get a new one",
+                 .detail_code = error.detail_code()}};
+  }
+}
+
 }  // namespace
 
 EventId append(Transaction& tx, const Event& event, const AppendOptions& options) {
-  validate_event(event, options);
+  return append(tx, std::span{&event, 1}, options).front();
+}
+
+std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
+                            const AppendOptions& options) {
+  for (const Event& event : events) validate_event(event, options);
   sql::Connection& connection = store::connection_of(tx);
   // SQLite rolls a transaction back by itself after some errors: an event written now would stand
   // alone, outside of any.
@@ -33,31 +56,27 @@ EventId append(Transaction& tx, const Event& event, const AppendOptions& options
                 "append",
                 "the transaction has ended",
                 {.hint = "an earlier error or ROLLBACK ended it: begin a new one"}};
-  const EventId id = event.id ? *event.id : new_event_id();
-  const std::string id_text = id.to_string();
-  const std::string headers = headers_as_json(event.headers);
-
-  const sql::Use insert{connection.statement(sql::Query::append_event)};
-  insert->bind_text(0, id_text);
-  insert->bind_text(1, event.topic);
-  insert->bind_text(2, event.key);
-  insert->bind_text(3, event.type);
-  insert->bind_text(4, headers);
-  insert->bind_blob(5, event.payload);
-  insert->bind_text(6, event.content_type);
-  failpoint("service.before_append");
-  try {
-    insert->step();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::constraint) throw;
-    throw Error{ErrorCode::constraint,
-                "append",
-                "event " + id_text + " was refused: " + error.message(),
-                {.hint = "an event id is used once; leave it out to get a new one",
-                 .detail_code = error.detail_code()}};
+  std::vector<EventId> ids;
+  std::vector<store::NewEvent> rows;
+  for (const Event& event : events) {
+    ids.push_back(event.id ? *event.id : new_event_id());
+    rows.push_back({.id = ids.back().to_string(),
+                    .topic = event.topic,
+                    .key = event.key,
+                    .type = event.type,
+                    .headers = headers_as_json(event.headers),
+                    .payload = event.payload,
+                    .content_type = event.content_type});
   }
+  failpoint("service.before_append");
+  if (!connection.pipelines())
+    for (const store::NewEvent& row : rows) insert_now(connection, std::span{&row, 1});
+  else if (tx.impl().owned)
+    for (store::NewEvent& row : rows) tx.impl().events.append(connection, std::move(row));
+  else if (!rows.empty())
+    insert_now(connection, rows);
   failpoint("service.after_append");
-  return id;
+  return ids;
 }
 
 }  // namespace outseal

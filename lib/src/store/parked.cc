@@ -22,8 +22,9 @@ struct Row {
   std::string key;
 };
 
-void require_subscription(sql::Connection& connection, const std::string& name) {
-  const sql::Use row{connection.statement(Query::find_subscription)};
+void require_subscription(sql::Connection& connection, const std::string& name,
+                          Query query = Query::find_subscription) {
+  const sql::Use row{connection.statement(query)};
   row->bind_text(0, name);
   if (!row->step())
     throw Error{ErrorCode::invalid_argument,
@@ -180,7 +181,7 @@ ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target,
                      const ParkedDecision& decision) {
   check(target, decision);
   return sql::transact(connection, kWait, [&] {
-    require_subscription(connection, target.subscription);
+    require_subscription(connection, target.subscription, Query::lock_subscription);
     ParkedCounts counts;
     for (const Row& row : find_all(connection, target)) {
       if (const auto earlier = parked_before(connection, target.subscription, row))
@@ -210,7 +211,7 @@ ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target,
                 "a reason is missing",
                 {.hint = "say why with --reason TEXT; it is kept in the audit trail"}};
   return sql::transact(connection, kWait, [&] {
-    require_subscription(connection, target.subscription);
+    require_subscription(connection, target.subscription, Query::lock_subscription);
     ParkedCounts counts;
     const std::vector<Row> rows = find_all(connection, target);
     for (const Row& row : rows)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "outseal/ids.h"
 #include "sql/connection.h"
 
 namespace outseal::store {
@@ -20,12 +21,19 @@ struct RetentionOptions {
   std::uint32_t step_rows = 500;
 };
 
+/// How far retention has come. Keep one per process.
+struct RetentionProgress {
+  /// Where the next step begins to look: what it has removed below is not passed again, which on
+  /// PostgreSQL would mean to pass every dead row until a vacuum.
+  Seq after;
+};
+
 /// Removes at most `step_rows` events and as many journal rows of `subscription`. Never an event
 /// that is unpublished, in flight or parked.
 /// @returns how many rows went; less than `step_rows` means that nothing is left to do now.
 /// @throws Error{conflict} if the database stayed busy.
 /// Crash: one transaction; it happened or it did not.
 std::uint64_t retain_step(sql::Connection& connection, std::string_view subscription,
-                          const RetentionOptions& options);
+                          const RetentionOptions& options, RetentionProgress* progress = nullptr);
 
 }  // namespace outseal::store

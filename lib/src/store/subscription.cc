@@ -9,20 +9,12 @@
 
 #include "base/failpoint.h"
 #include "base/hash.h"
-#include "base/owner.h"
 #include "model/chain.h"
 #include "model/limits.h"
 #include "outseal/error.h"
 
 namespace outseal::store {
 namespace {
-
-/// How long a write of the relay waits for the services' writers. Chosen by us: two of these fit
-/// into the 10 s within which SIGTERM ends the relay.
-constexpr std::chrono::milliseconds kWriteWait{4'000};
-/// No lease is longer (tools/option_table.cc). One that seems to be was written before the clock
-/// was set back, and must not lock everybody out for that long.
-constexpr std::chrono::milliseconds kLeaseMax = std::chrono::hours{1};
 
 /// Thrown inside a transaction to roll it back and report `written`.
 struct Abandon {
@@ -35,8 +27,16 @@ std::string topics_as_json(const std::vector<std::string>& topics) {
   return nlohmann::json(topics).dump();
 }
 
-std::vector<std::string> topics_from_json(std::string_view json) {
-  return nlohmann::json::parse(json).get<std::vector<std::string>>();
+/// Whether `after_seq` says where the cursor is: always on SQLite, inside of a window elsewhere.
+bool is_inside(const Cursor& cursor) { return cursor.snap_from.empty() || !cursor.snap_to.empty(); }
+
+/// The end of the window that the batch was read from; empty on SQLite.
+const std::string& window_end(const Batch& batch) {
+  return batch.to.snap_to.empty() ? batch.to.snap_from : batch.to.snap_to;
+}
+
+void bind_snapshot(const sql::Use& statement, int index, const std::string& snapshot) {
+  snapshot.empty() ? statement->bind_null(index) : statement->bind_text(index, snapshot);
 }
 
 void refuse_change(const std::string& name, std::string_view what, const std::string& is,
@@ -68,6 +68,10 @@ void SubscriptionSpec::validate() const {
   faults.raise();
 }
 
+std::vector<std::string> topics_from_json(std::string_view json) {
+  return nlohmann::json::parse(json).get<std::vector<std::string>>();
+}
+
 std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
                                                   std::string_view name) {
   const sql::Use find{connection.statement(sql::Query::find_subscription)};
@@ -80,7 +84,10 @@ std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
 }
 
 SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink)
-    : connection_{connection}, name_{std::move(name)}, sink_{sink} {}
+    : connection_{connection},
+      name_{std::move(name)},
+      sink_{sink},
+      reader_{make_log_reader(connection)} {}
 
 std::optional<Seq> oldest_event(sql::Connection& connection) {
   const sql::Use find{connection.statement(sql::Query::oldest_event)};
@@ -89,6 +96,7 @@ std::optional<Seq> oldest_event(sql::Connection& connection) {
 
 bool SubscriptionLog::declare(const SubscriptionSpec& spec) {
   spec.validate();
+  reader_->identify({}, std::nullopt);  // Nothing is written down on a server that cannot be read.
   SubscriptionSpec asked = spec;
   if (asked.event_source.empty()) asked.event_source = "/outseal/" + asked.name;
   const std::string topics = topics_as_json(asked.topics);
@@ -112,75 +120,6 @@ bool SubscriptionLog::declare(const SubscriptionSpec& spec) {
   refuse_change(asked.name, "topics", topics_as_json(is.topics), topics);
   refuse_change(asked.name, "event source", is.event_source, asked.event_source);
   return !known;
-}
-
-// --- Lease ---------------------------------------------------------------------------------------
-
-Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::milliseconds lease) {
-  return sql::transact(connection_, kWriteWait, [&]() -> Acquisition {
-    const sql::Use read{connection_.statement(sql::Query::read_subscription)};
-    read->bind_text(0, name_);
-    if (!read->step())
-      throw Error{ErrorCode::refused,
-                  "acquire",
-                  "there is no subscription " + name_,
-                  {.hint = "declare it with: outseal-relay run"}};
-    const std::int64_t now = connection_.now_ms();
-    const std::string holder{read->text(7)};
-    const std::int64_t until = read->integer(8);
-    const bool lasts = until > now && until - now <= kLeaseMax.count();
-    if (!read->is_null(7) && holder != owner && lasts && !is_certainly_gone(holder))
-      return {.granted = false,
-              .state = {},
-              .holder = holder,
-              .remaining = std::chrono::milliseconds{until - now}};
-
-    const sql::Use take{connection_.statement(sql::Query::acquire_lease)};
-    take->bind_text(0, name_);
-    take->bind_text(1, owner);
-    take->bind(2, now + lease.count());
-    take->bind(3, now);
-    take->step();
-    failpoint("relay.acquire");
-
-    Acquisition acquisition{.granted = true, .state = {}, .holder = {}};
-    SubscriptionState& state = acquisition.state;
-    topics_ = topics_from_json(read->text(0));
-    state.cursor.after_seq = Seq{read->integer(1)};
-    state.bound = Position{static_cast<std::uint64_t>(read->integer(2))};
-    state.acked.position = Position{static_cast<std::uint64_t>(read->integer(3))};
-    state.acked.event_id = EventId::parse(read->text(4)).value_or(EventId{});
-    state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(5)) + 1};
-    version_ = static_cast<std::uint64_t>(read->integer(6)) + 1;
-    chain_ = chain_before(advance(state.bound));
-    return acquisition;
-  });
-}
-
-std::int64_t SubscriptionLog::lease_until(std::chrono::milliseconds lease) {
-  return connection_.now_ms() + lease.count();
-}
-
-Written SubscriptionLog::renew(std::chrono::milliseconds lease) {
-  return sql::transact(connection_, kWriteWait, [&] {
-    const sql::Use update{connection_.statement(sql::Query::renew_lease)};
-    update->bind_text(0, name_);
-    update->bind(1, static_cast<std::int64_t>(epoch_.value()));
-    update->bind(2, lease_until(lease));
-    update->bind(3, connection_.now_ms());
-    update->step();
-    return connection_.changes() == 1 ? Written::done : Written::fenced;
-  });
-}
-
-void SubscriptionLog::release() {
-  sql::transact(connection_, kWriteWait, [&] {
-    const sql::Use update{connection_.statement(sql::Query::release_lease)};
-    update->bind_text(0, name_);
-    update->bind(1, static_cast<std::int64_t>(epoch_.value()));
-    update->bind(2, connection_.now_ms());
-    update->step();
-  });
 }
 
 // --- Intent, acknowledgement, settlement ---------------------------------------------------------
@@ -234,7 +173,11 @@ Written SubscriptionLog::bind(const Batch& batch, const std::optional<Ack>& ack,
     update->bind_blob(5, chain);
     update->bind(6, lease_until(lease));
     update->bind(7, connection_.now_ms());
-    update->bind(8, done.after_seq.value());
+    update->bind(8, is_inside(done) ? done.after_seq.value() : 0);
+    bind_snapshot(update, 9, batch.to.snap_from);
+    bind_snapshot(update, 10, batch.to.snap_to);
+    bind_snapshot(update, 11, done.snap_from);
+    update->bind_text(12, reader_->incarnation());
     compare_and_set(update);
     write_parked(batch);
     if (!empty && !mutant("no_intent")) write_journal(batch, chain);
@@ -276,13 +219,15 @@ void SubscriptionLog::write_journal(const Batch& batch, const std::string& chain
   insert->bind(1, static_cast<std::int64_t>(batch.first.value()));
   insert->bind(2, static_cast<std::int64_t>(batch.size()));
   insert->bind_text(3, text_of(batch.kind));
-  insert->bind(4, batch.from.after_seq.value());
+  insert->bind(4, is_inside(batch.from) ? batch.from.after_seq.value() : 0);
   insert->bind(5, batch.to.after_seq.value());
   insert->bind_text(6, last_id);
   insert->bind_blob(7, batch.hash);
   insert->bind_blob(8, chain);
   insert->bind(9, static_cast<std::int64_t>(epoch_.value()));
   insert->bind(10, connection_.now_ms());
+  bind_snapshot(insert, 11, batch.from.snap_from);
+  bind_snapshot(insert, 12, window_end(batch));
   insert->step();
 }
 
@@ -314,7 +259,11 @@ Written SubscriptionLog::settle(const Batch& batch, std::size_t done, std::strin
   const Tail tail = batch.tail_after(done);
   const std::string tail_id = tail.event_id.is_nil() ? "" : tail.event_id.to_string();
   const bool log = batch.kind == BatchKind::log;
-  Cursor next = log ? Cursor{.after_seq = batch.entries[done].seq} : batch.to;
+  Cursor next = batch.to;
+  if (log)
+    next = {.after_seq = batch.entries[done].seq,
+            .snap_from = batch.from.snap_from,
+            .snap_to = window_end(batch)};
   std::string chain = chain_before(batch.first);
   const std::string hash =
       sha256(std::string_view{batch.bytes}.substr(0, done == 0 ? 0 : batch.entries[done - 1].end));
@@ -328,6 +277,8 @@ Written SubscriptionLog::settle(const Batch& batch, std::size_t done, std::strin
     update->bind_blob(6, chain);
     update->bind(7, lease_until(lease));
     update->bind(8, connection_.now_ms());
+    bind_snapshot(update, 9, next.snap_from);
+    bind_snapshot(update, 10, next.snap_to);
     compare_and_set(update);
     const sql::Use journal{
         connection_.statement(done > 0 ? sql::Query::trim_journal : sql::Query::delete_journal)};

@@ -13,6 +13,7 @@
 #include "model/batch.h"
 #include "model/sink.h"
 #include "sql/connection.h"
+#include "store/log_reader.h"
 
 namespace outseal::store {
 
@@ -70,11 +71,12 @@ enum class Written {
   stale,   ///< The page is out of date (an operator decided about a parked event): read again.
 };
 
-/// How much one page may hold.
-struct PageLimits {
-  std::size_t events_max = 1'000;
-  std::size_t bytes_max = 1U << 20U;
-};
+/// How long a write of the relay waits for the services' writers. Chosen by us: two of these fit
+/// into the 10 s within which SIGTERM ends the relay.
+inline constexpr std::chrono::milliseconds kWriteWait{4'000};
+
+/// Topic patterns out of their JSON array.
+std::vector<std::string> topics_from_json(std::string_view json);
 
 /// The subscription `name` as it was declared; empty if there is none.
 std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
@@ -99,6 +101,7 @@ class SubscriptionLog {
 
   /// Takes the lease if it is free, expired, ours, or its holder has certainly died; raises the
   /// epoch and returns the state as of that moment.
+  /// @throws Error{refused} if the cursor does not belong to this database (LogReader::identify()).
   Acquisition acquire(std::string_view owner, std::chrono::milliseconds lease);
   /// Extends the lease; does nothing but that.
   Written renew(std::chrono::milliseconds lease);
@@ -132,6 +135,9 @@ class SubscriptionLog {
     std::int64_t version;
   };
   bool matches(std::string_view topic) const;
+  bool take_log_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
+                    std::set<std::string, std::less<>>& blocked,
+                    const std::vector<std::int64_t>& excluded, bool some_parked);
   bool take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
                 std::set<std::string, std::less<>>& blocked);
   Batch read_redrive(const Cursor& from, const Tail& prior, const PageLimits& limits);
@@ -155,6 +161,7 @@ class SubscriptionLog {
   sql::Connection& connection_;
   std::string name_;
   Sink& sink_;
+  std::unique_ptr<LogReader> reader_;
   std::vector<std::string> topics_;
   Epoch epoch_;
   std::uint64_t version_ = 0;       ///< As of the last committed write.

@@ -11,9 +11,9 @@
 namespace outseal::store {
 namespace {
 
-/// Rows looked at per wanted event, so that a filter that matches little ends its page all the
+/// Pages looked at per page wanted, so that a filter that matches little ends its page all the
 /// same.
-constexpr std::int64_t kScanFactor = 10;
+constexpr int kScanFactor = 10;
 
 BatchKind kind_of(std::string_view text) {
   return text == "redrive" ? BatchKind::redrive : BatchKind::log;
@@ -93,7 +93,8 @@ Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
   const sql::Use use{rows};
   rows.bind_text(0, name_);
   rows.bind(1, static_cast<std::int64_t>(limits.events_max));
-  rows.bind(2, from.after_seq.value());
+  const bool inside = from.snap_from.empty() || !from.snap_to.empty();
+  rows.bind(2, inside ? from.after_seq.value() : INT64_MAX);
   while (rows.step() && take_row(rows, batch, limits, blocked)) {
   }
   batch.hash = sha256(batch.bytes);
@@ -106,22 +107,29 @@ Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const Pag
   std::set<std::string, std::less<>> blocked;
   // After a settlement the cursor goes back over events that the same page had set aside.
   const std::vector<std::int64_t> excluded = excluded_seqs(from.after_seq, Seq{INT64_MAX});
-  sql::Statement& rows = connection_.statement(sql::Query::read_log);
-  const sql::Use use{rows};
-  rows.bind(0, from.after_seq.value());
-  rows.bind(1, static_cast<std::int64_t>(limits.events_max) * kScanFactor);
-  while (rows.step()) {
-    const Seq seq{rows.integer(0)};
-    batch.to.after_seq = seq;
-    if (!matches(rows.text(2)) || std::binary_search(excluded.begin(), excluded.end(), seq.value()))
-      continue;
-    const std::string_view key = rows.text(3);
-    if (some_parked && !key.empty() && !blocked.contains(key) && is_key_blocked(key, seq))
-      blocked.emplace(key);
-    if (!take_row(rows, batch, limits, blocked)) break;
+  bool full = false;
+  for (int pages = 0; !full && pages < kScanFactor; ++pages) {
+    const std::unique_ptr<LogPage> page = reader_->open(batch.to, limits);
+    while (!full && page->step())
+      full = !take_log_row(page->rows(), batch, limits, blocked, excluded, some_parked);
+    batch.to = page->cursor();
+    if (!full && !page->goes_on()) break;
   }
   batch.hash = sha256(batch.bytes);
   return batch;
+}
+
+/// Takes the row unless it is none of ours. False once the page is full.
+bool SubscriptionLog::take_log_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
+                                   std::set<std::string, std::less<>>& blocked,
+                                   const std::vector<std::int64_t>& excluded, bool some_parked) {
+  const Seq seq{row.integer(0)};
+  if (!matches(row.text(2)) || std::binary_search(excluded.begin(), excluded.end(), seq.value()))
+    return true;
+  const std::string_view key = row.text(3);
+  if (some_parked && !key.empty() && !blocked.contains(key) && is_key_blocked(key, seq))
+    blocked.emplace(key);
+  return take_row(row, batch, limits, blocked);
 }
 
 JournalRow SubscriptionLog::find_journal(Position position) {
@@ -136,6 +144,9 @@ JournalRow SubscriptionLog::find_journal(Position position) {
     row.from.after_seq = Seq{find->integer(3)};
     row.to.after_seq = Seq{find->integer(4)};
     row.last_event_id = EventId::parse(find->text(5)).value_or(EventId{});
+    row.from.snap_from = row.to.snap_from = find->text(8);
+    // Equal: the cursor stood between two windows, and the batch came from parked events.
+    if (find->text(9) != find->text(8)) row.from.snap_to = row.to.snap_to = find->text(9);
     row.hash = find->blob(6);
     row.chain_hash = find->blob(7);
   }
@@ -173,13 +184,10 @@ Batch SubscriptionLog::read_journal(Position position) {
       log ? excluded_seqs(row.from.after_seq, row.to.after_seq) : std::vector<std::int64_t>{};
   std::set<std::string, std::less<>> blocked;
   const PageLimits limits{.events_max = row.count, .bytes_max = SIZE_MAX};
-  sql::Statement& rows =
-      connection_.statement(log ? sql::Query::read_log_range : sql::Query::read_redriven);
+  sql::Statement& rows = log ? reader_->open_range(row.from, row.to)
+                             : connection_.statement(sql::Query::read_redriven);
   const sql::Use use{rows};
-  if (log) {
-    rows.bind(0, row.from.after_seq.value());
-    rows.bind(1, row.to.after_seq.value());
-  } else {
+  if (!log) {
     rows.bind_text(0, name_);
     rows.bind(1, static_cast<std::int64_t>(row.first.value()));
     rows.bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));

@@ -1,5 +1,7 @@
 #include "store/transaction.h"
 
+#include <cstdio>
+#include <exception>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -15,9 +17,10 @@ Statements::Statements(soci::session& session)
     : kept_{std::make_unique<Kept>(Kept{sql::borrow(session)})} {}
 Statements::~Statements() = default;
 
-Transaction::Transaction(soci::session& session, const TransactionOptions& options)
-    : impl_{std::make_unique<Impl>()} {
+std::unique_ptr<Transaction::Impl> Transaction::Impl::connect(soci::session& session,
+                                                              const TransactionOptions& options) {
   options.validate();
+  auto impl = std::make_unique<Impl>();
   // By the driver's handle: a session that was reconnected or leased anew is another one.
   if (options.statements != nullptr &&
       options.statements->kept_->connection->handle() != sql::handle_of(session))
@@ -25,15 +28,43 @@ Transaction::Transaction(soci::session& session, const TransactionOptions& optio
                 "begin",
                 "the statements belong to another session",
                 {.hint = "keep one Statements per session"}};
-  impl_->connection =
-      options.statements != nullptr ? options.statements->kept_->connection : sql::borrow(session);
-  impl_->options = options;
-  if (impl_->connection->in_transaction())
+  impl->connection = options.statements != nullptr ? options.statements->kept_->connection
+                                                   : sql::borrow(session, options.named_statements);
+  impl->options = options;
+  if (impl->connection->in_transaction())
     throw Error{ErrorCode::invalid_argument,
                 "begin",
                 "the session already has a transaction",
                 {.hint = "use Transaction::join(session), or end it first"}};
-  impl_->connection->begin(options.busy_wait);
+  return impl;
+}
+
+void Transaction::Impl::begin(sql::Statement* first) {
+  connection->begin(options.busy_wait, first);
+}
+
+void Transaction::Impl::commit(std::span<sql::Statement* const> last) {
+  if (committed)
+    throw Error{ErrorCode::internal,
+                "commit",
+                "the transaction was already committed",
+                {.hint = "commit once, last in the block"}};
+  if (!connection->in_transaction())
+    throw Error{ErrorCode::storage,
+                "commit",
+                "the transaction has ended before",
+                {.hint = "an earlier error, or the service itself, ended it"}};
+  std::vector<sql::Statement*> all{last.begin(), last.end()};
+  if (sql::Statement* flush = events.flush(*connection)) all.push_back(flush);
+  failpoint("service.before_commit");
+  connection->commit(options.busy_wait, all);
+  failpoint("service.after_commit");
+  committed = true;
+}
+
+Transaction::Transaction(soci::session& session, const TransactionOptions& options)
+    : impl_{Impl::connect(session, options)} {
+  impl_->begin();
 }
 
 Transaction::Transaction(std::unique_ptr<Impl> impl) : impl_{std::move(impl)} {}
@@ -51,26 +82,21 @@ Transaction Transaction::join(soci::session& session) {
 }
 
 Transaction::~Transaction() {
-  if (impl_->owned && !impl_->committed && impl_->connection->in_transaction())
-    impl_->connection->rollback();
+  if (!impl_->owned || impl_->committed) return;
+  if (impl_->events.any_unsent() && impl_->connection->watched().committed) {
+    // Business rows are committed and their events are not: nothing can mend that, and to go on
+    // would hide it. As std::thread does with one that was not joined.
+    std::fputs(
+        "outseal: a transaction with appended events was committed by other means than "
+        "outseal::Transaction::commit(); its events are lost\n",
+        stderr);
+    std::terminate();
+  }
+  if (impl_->connection->in_transaction()) impl_->connection->rollback();
 }
 
 void Transaction::commit() {
-  if (!impl_->owned) return;
-  if (impl_->committed)
-    throw Error{ErrorCode::internal,
-                "commit",
-                "the transaction was already committed",
-                {.hint = "commit once, last in the block"}};
-  if (!impl_->connection->in_transaction())
-    throw Error{ErrorCode::storage,
-                "commit",
-                "the transaction was rolled back before",
-                {.hint = "an earlier error made the database roll back; nothing was committed"}};
-  failpoint("service.before_commit");
-  impl_->connection->commit(impl_->options.busy_wait);
-  failpoint("service.after_commit");
-  impl_->committed = true;
+  if (impl_->owned) impl_->commit();
 }
 
 }  // namespace outseal

@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "outseal/error.h"
+#include "sql/sqlite/statement.h"
 
 namespace outseal::sql::sqlite {
 namespace {
@@ -17,121 +18,6 @@ using std::chrono::milliseconds;
 
 /// How long a read waits for a file that another process commits to or recovers.
 constexpr int kReadWait_ms = 5'000;
-
-/// Which of our codes an SQLite result means. Source: sqlite.org, "Result and Error Codes".
-ErrorCode code_of(int result, std::string_view message) {
-  switch (result & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return ErrorCode::conflict;
-    case SQLITE_CONSTRAINT:
-      return ErrorCode::constraint;
-    case SQLITE_CANTOPEN:
-    case SQLITE_NOTADB:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return ErrorCode::unreachable;
-    case SQLITE_ERROR:
-      if (message.find("no such table") != std::string_view::npos) return ErrorCode::schema_missing;
-      if (message.find("no such column") != std::string_view::npos ||
-          message.find("has no column") != std::string_view::npos)
-        return ErrorCode::schema_mismatch;
-      return ErrorCode::internal;
-    case SQLITE_RANGE:
-    case SQLITE_MISUSE:
-    case SQLITE_MISMATCH:
-      return ErrorCode::internal;
-    default:  // IOERR, FULL, CORRUPT, READONLY, NOMEM, ...
-      return ErrorCode::storage;
-  }
-}
-
-std::string hint_of(ErrorCode code, int result) {
-  if (code == ErrorCode::schema_missing) return "run: outseal-migrate up --db sqlite:PATH";
-  if (code == ErrorCode::schema_mismatch) return "run: outseal-migrate status --db sqlite:PATH";
-  if (code == ErrorCode::conflict) return "roll back and run the whole transaction again";
-  if ((result & 0xff) == SQLITE_CANTOPEN)
-    return "check that its folder exists, and the file's and its folder's permissions";
-  if ((result & 0xff) == SQLITE_NOTADB) return "check the path: the file is no SQLite database";
-  if ((result & 0xff) == SQLITE_READONLY) return "check the file's and its folder's permissions";
-  if ((result & 0xff) == SQLITE_CORRUPT) return "the file is damaged: restore it from a backup";
-  if ((result & 0xff) == SQLITE_FULL) return "free space on the file system";
-  return {};
-}
-
-[[noreturn]] void fail(sqlite3* handle, int result, std::string_view operation) {
-  const int extended = handle != nullptr ? sqlite3_extended_errcode(handle) : result;
-  const std::string message = handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(result);
-  const ErrorCode code = code_of(result, message);
-  throw Error{code,
-              operation,
-              message,
-              {.hint = hint_of(code, result), .detail_code = std::to_string(extended)}};
-}
-
-class SqliteStatement final : public Statement {
- public:
-  SqliteStatement(sqlite3* handle, std::string_view sql, unsigned flags) : handle_{handle} {
-    const int result = sqlite3_prepare_v3(handle, sql.data(), static_cast<int>(sql.size()), flags,
-                                          &statement_, nullptr);
-    if (result != SQLITE_OK) fail(handle, result, "prepare");
-  }
-  ~SqliteStatement() override { sqlite3_finalize(statement_); }
-  SqliteStatement(const SqliteStatement&) = delete;
-  SqliteStatement& operator=(const SqliteStatement&) = delete;
-
-  void bind(int index, std::int64_t value) override {
-    check(sqlite3_bind_int64(statement_, index + 1, value));
-  }
-  void bind_text(int index, std::string_view text) override {
-    check(sqlite3_bind_text64(statement_, index + 1, non_null(text), text.size(), SQLITE_STATIC,
-                              SQLITE_UTF8));
-  }
-  void bind_blob(int index, std::string_view bytes) override {
-    check(sqlite3_bind_blob64(statement_, index + 1, non_null(bytes), bytes.size(), SQLITE_STATIC));
-  }
-  void bind_null(int index) override { check(sqlite3_bind_null(statement_, index + 1)); }
-
-  bool step() override {
-    const int result = sqlite3_step(statement_);
-    if (result == SQLITE_ROW) return true;
-    if (result == SQLITE_DONE) return false;
-    fail(handle_, result, "step");
-  }
-  void reset() noexcept override {
-    sqlite3_reset(statement_);
-    sqlite3_clear_bindings(statement_);
-  }
-
-  std::int64_t integer(int column) const override {
-    return sqlite3_column_int64(statement_, column);
-  }
-  std::string_view text(int column) const override {
-    const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-    if (bytes == nullptr) return {};
-    return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
-  }
-  std::string_view blob(int column) const override {
-    const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, column));
-    if (bytes == nullptr) return {};
-    return {bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
-  }
-  bool is_null(int column) const override {
-    return sqlite3_column_type(statement_, column) == SQLITE_NULL;
-  }
-
- private:
-  // A null pointer would bind NULL; an empty value is not the same.
-  static const char* non_null(std::string_view bytes) {
-    return bytes.data() != nullptr ? bytes.data() : "";
-  }
-  void check(int result) const {
-    if (result != SQLITE_OK) fail(handle_, result, "bind");
-  }
-
-  sqlite3* handle_;
-  sqlite3_stmt* statement_ = nullptr;
-};
 
 class SqliteConnection final : public Connection {
  public:
@@ -166,7 +52,7 @@ class SqliteConnection final : public Connection {
 
   std::int64_t changes() const override { return sqlite3_changes64(handle_); }
 
-  void begin(milliseconds wait) override {
+  void begin(milliseconds wait, Statement* /*first: its step() runs it*/) override {
     if (owned_) require_same_file();
     if (!retry_while_busy("BEGIN IMMEDIATE", wait))
       throw Error{ErrorCode::conflict,
@@ -176,7 +62,8 @@ class SqliteConnection final : public Connection {
                    .detail_code = std::to_string(SQLITE_BUSY)}};
   }
 
-  void commit(milliseconds wait) override {
+  void commit(milliseconds wait, std::span<Statement* const> last) override {
+    for (Statement* statement : last) statement->step();
     try {
       // Busy at COMMIT: without a write-ahead log, readers keep the file locked.
       if (!retry_while_busy("COMMIT", wait))

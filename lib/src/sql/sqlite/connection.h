@@ -18,6 +18,9 @@ namespace outseal::sql::sqlite {
 /// Source: sqlite.org, "Write-Ahead Logging", section "The WAL-Reset Bug".
 std::unique_ptr<Connection> open(const std::string& path, OpenMode mode);
 
+/// The handle under `session`; null if it is closed or of another backend.
+sqlite3* driver_handle(soci::session& session);
+
 /// Wraps a handle that somebody else owns and closes.
 std::unique_ptr<Connection> wrap(sqlite3* handle);
 

@@ -48,6 +48,14 @@ std::string_view service_text(Query query) {
 
 std::string_view lease_text(Query query) {
   switch (query) {
+    // BEGIN IMMEDIATE has excluded all other writers already.
+    case Query::take_turns:
+      return "SELECT 1";
+    case Query::lock_outbox:
+      return "SELECT 1";
+    // name
+    case Query::lock_subscription:
+      return "SELECT 1 FROM outseal_subscription WHERE name = ?1";
     // name, topics, sink, event source, now
     case Query::insert_subscription:
       return "INSERT INTO outseal_subscription (name, topics, sink, event_source, created_at,"
@@ -63,14 +71,17 @@ std::string_view lease_text(Query query) {
     // name -> topics, sink, event source
     case Query::find_subscription:
       return "SELECT topics, sink, event_source FROM outseal_subscription WHERE name = ?1";
-    // name, owner, lease until, now
+    // name, owner, lease until, now, source system, source timeline
     case Query::acquire_lease:
       return "UPDATE outseal_subscription SET epoch = epoch + 1, version = version + 1,"
-             " lease_owner = ?2, lease_until = ?3, updated_at = ?4 WHERE name = ?1";
-    // name -> topics, after_seq, bound, acked, acked id, epoch, version, lease owner, lease until
+             " lease_owner = ?2, lease_until = ?3, updated_at = ?4, source_system = ?5,"
+             " source_timeline = ?6 WHERE name = ?1";
+    // name -> topics, after_seq, bound, acked, acked id, epoch, version, lease owner, lease until,
+    //   snap from, snap to, source system, source timeline
     case Query::read_subscription:
       return "SELECT topics, after_seq, bound_position, acked_position,"
-             " acked_event_id, epoch, version, lease_owner, lease_until"
+             " acked_event_id, epoch, version, lease_owner, lease_until,"
+             " snap_from, snap_to, source_system, source_timeline"
              " FROM outseal_subscription WHERE name = ?1";
     // name, epoch, lease until, now
     case Query::renew_lease:
@@ -130,10 +141,11 @@ std::string_view read_text(Query query) {
 
 std::string_view journal_text(Query query) {
   switch (query) {
-    // subscription, position -> kind, first, count, from seq, to seq, last id, hash, chain
+    // subscription, position -> kind, first, count, from seq, to seq, last id, hash, chain,
+    //   snap from, snap to
     case Query::find_journal:
       return "SELECT kind, first_position, event_count, from_seq, to_seq, last_event_id, hash,"
-             " chain_hash FROM outseal_journal"
+             " chain_hash, snap_from, snap_to FROM outseal_journal"
              " WHERE subscription = ?1 AND first_position <= ?2"
              " ORDER BY first_position DESC LIMIT 1";
     // subscription, position -> last event id and chain hash of the batch before it
@@ -141,11 +153,13 @@ std::string_view journal_text(Query query) {
       return "SELECT last_event_id, chain_hash FROM outseal_journal"
              " WHERE subscription = ?1 AND first_position < ?2"
              " ORDER BY first_position DESC LIMIT 1";
-    // subscription, first, count, kind, from seq, to seq, last id, hash, chain, epoch, now
+    // subscription, first, count, kind, from seq, to seq, last id, hash, chain, epoch, now,
+    //   snap from, snap to
     case Query::insert_journal:
       return "INSERT INTO outseal_journal (subscription, first_position, event_count, kind,"
-             " from_seq, to_seq, last_event_id, hash, chain_hash, epoch, bound_at)"
-             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+             " from_seq, to_seq, last_event_id, hash, chain_hash, epoch, bound_at,"
+             " snap_from, snap_to)"
+             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     // subscription, first, mark, now
     case Query::acknowledge_journal:
       return "UPDATE outseal_journal SET acked_at = ?4, sink_mark = ?3"
@@ -165,22 +179,25 @@ std::string_view journal_text(Query query) {
 
 std::string_view fence_text(Query query) {
   switch (query) {
-    // name, epoch, version, after seq, bound, chain hash, lease until, now, acked seq
+    // name, epoch, version, after seq, bound, chain hash, lease until, now, acked seq, snap from,
+    //   snap to, acked snap, incarnation of the server that the page was read from
     case Query::advance_subscription:
       return "UPDATE outseal_subscription SET version = version + 1, after_seq = ?4,"
              " bound_position = ?5, chain_hash = ?6, lease_until = ?7, updated_at = ?8,"
-             " acked_seq = ?9 WHERE name = ?1 AND epoch = ?2 AND version = ?3";
+             " acked_seq = ?9, snap_from = ?10, snap_to = ?11, acked_snap = ?12"
+             " WHERE name = ?1 AND epoch = ?2 AND version = ?3 AND ?13 = ''";
     // name, epoch, version, acked position, acked id, lease until, now. Nothing is in flight then,
     // so all that the cursor has passed is acknowledged, parked or filtered out.
     case Query::acknowledge_subscription:
       return "UPDATE outseal_subscription SET version = version + 1, acked_position = ?4,"
              " acked_event_id = ?5, lease_until = ?6, updated_at = ?7, acked_seq = after_seq"
              " WHERE name = ?1 AND epoch = ?2 AND version = ?3";
-    // name, epoch, version, after seq, bound = acked, acked id, chain hash, lease until, now
+    // name, epoch, version, after seq, bound = acked, acked id, chain hash, lease until, now,
+    //   snap from, snap to
     case Query::settle_subscription:
       return "UPDATE outseal_subscription SET version = version + 1, after_seq = ?4,"
              " acked_seq = ?4, bound_position = ?5, acked_position = ?5, acked_event_id = ?6,"
-             " chain_hash = ?7, lease_until = ?8, updated_at = ?9"
+             " chain_hash = ?7, lease_until = ?8, updated_at = ?9, snap_from = ?10, snap_to = ?11"
              " WHERE name = ?1 AND epoch = ?2 AND version = ?3";
     default:
       return {};
@@ -223,18 +240,16 @@ std::string_view parked_text(Query query) {
 
 std::string_view retention_text(Query query) {
   switch (query) {
-    // -> the lowest acked seq of all subscriptions; NULL if there is none
-    case Query::retained_floor:
-      return "SELECT min(acked_seq) FROM outseal_subscription";
-    // floor, created before, rows at most. Looks at no more rows than it may delete, beside the
-    // parked ones, which stay while an operator may still want them.
+    // created before, rows at most, after seq -> seq of each that went. Looks at no more rows than
+    // it may delete, beside the parked ones, which stay while an operator may still want them.
     case Query::delete_published:
       return "DELETE FROM outseal_outbox WHERE seq IN (SELECT w.seq FROM ("
-             " SELECT o.seq, o.created_at FROM outseal_outbox o WHERE o.seq <= ?1 AND NOT EXISTS ("
+             " SELECT o.seq, o.created_at FROM outseal_outbox o WHERE o.seq > ?3"
+             " AND o.seq <= (SELECT min(acked_seq) FROM outseal_subscription) AND NOT EXISTS ("
              "  SELECT 1 FROM outseal_subscription s CROSS JOIN outseal_parked p"
              "  ON p.subscription = s.name AND p.seq = o.seq WHERE p.state IN ('parked', 'queued')"
              "  OR (p.state = 'redriven' AND p.position > s.acked_position))"
-             " ORDER BY o.seq LIMIT ?3) w WHERE w.created_at < ?2)";
+             " ORDER BY o.seq LIMIT ?2) w WHERE w.created_at < ?1) RETURNING seq";
     // subscription, acked before, rows at most; the last acknowledged row always stays
     case Query::delete_journal_before:
       return "DELETE FROM outseal_journal WHERE subscription = ?1 AND first_position IN ("

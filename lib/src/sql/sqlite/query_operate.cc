@@ -6,6 +6,8 @@ namespace {
 
 std::string_view migration_text(Query query) {
   switch (query) {
+    case Query::create_schema:
+      return "SELECT 1";
     case Query::create_migration_table:
       return "CREATE TABLE IF NOT EXISTS outseal_schema_migration ("
              "version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL,"

@@ -62,7 +62,7 @@ std::string_view finding_text(Query query) {
 // write-ahead log's checkpoint.
 std::string_view check_text(Query query) {
   switch (query) {
-    // -> name, sink, event source, state, acked seq
+    // -> name, sink, event source, state, seq before the first event that may wait
     case Query::list_checked_subscriptions:
       return "SELECT name, sink, event_source, state, acked_seq FROM outseal_subscription"
              " ORDER BY name";
@@ -106,29 +106,32 @@ std::string_view check_text(Query query) {
 
 std::string_view journal_walk_text(Query query) {
   switch (query) {
-    // subscription -> bound, acked, acked id, acked seq, chain hash, version, and the last journal
-    // row (kind, first, count, from seq, to seq, last id, hash, chain hash); one statement, so that
-    // a relay at work cannot come between
+    // subscription -> bound, acked, acked id, acked seq, acked snapshot, end of the window that
+    // acked seq is in, chain hash, version, and the last journal row as list_journal has it; one
+    // statement, so that a relay at work cannot come between
     case Query::journal_state:
-      return "SELECT s.bound_position, s.acked_position, s.acked_event_id, s.acked_seq,"
+      return "SELECT s.bound_position, s.acked_position, s.acked_event_id, s.acked_seq, NULL, NULL,"
              " s.chain_hash, s.version, j.kind, j.first_position, j.event_count, j.from_seq,"
-             " j.to_seq, j.last_event_id, j.hash, j.chain_hash"
+             " j.to_seq, j.last_event_id, j.hash, j.chain_hash, j.snap_from, j.snap_to"
              " FROM outseal_subscription s LEFT JOIN outseal_journal j ON j.subscription = s.name"
              " AND j.first_position = (SELECT max(k.first_position) FROM outseal_journal k"
              "  WHERE k.subscription = s.name) WHERE s.name = ?1";
-    // subscription, after first position, up to first position, rows at most
+    // subscription, after first position, up to first position, rows at most -> kind, first, count,
+    //   from seq, to seq, last id, hash, chain hash, begin and end of the window
     case Query::list_journal:
       return "SELECT kind, first_position, event_count, from_seq, to_seq, last_event_id, hash,"
-             " chain_hash FROM outseal_journal WHERE subscription = ?1 AND first_position > ?2"
-             " AND first_position <= ?3 ORDER BY first_position LIMIT ?4";
+             " chain_hash, snap_from, snap_to FROM outseal_journal WHERE subscription = ?1"
+             " AND first_position > ?2 AND first_position <= ?3 ORDER BY first_position LIMIT ?4";
     // subscription -> first position of the first row
     case Query::journal_start:
       return "SELECT min(first_position) FROM outseal_journal WHERE subscription = ?1";
-    // subscription, after seq, to seq, rows at most; parked events are left out
+    // subscription, after seq, to seq, rows at most, begin and end of the window (not here)
+    //   -> seq, event id, key, topic, 1 if it is parked
     case Query::list_range_ids:
       return "SELECT o.seq, o.event_id, o.key, o.topic, EXISTS (SELECT 1 FROM outseal_parked p"
              "  WHERE p.subscription = ?1 AND p.seq = o.seq) FROM outseal_outbox o"
-             " WHERE o.seq > ?2 AND o.seq <= ?3 ORDER BY o.seq LIMIT ?4";
+             " WHERE o.seq > ?2 AND o.seq <= ?3 AND ?5 = '' AND ?6 = ''"
+             " ORDER BY o.seq LIMIT ?4";
     // subscription, first position, last position
     case Query::list_redriven_ids:
       return "SELECT seq, event_id, key FROM outseal_parked WHERE subscription = ?1"

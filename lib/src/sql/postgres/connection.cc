@@ -1,0 +1,379 @@
+#include "sql/postgres/connection.h"
+
+#include <libpq-fe.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+
+#include "outseal/error.h"
+#include "sql/postgres/statement.h"
+#include "sql/postgres/watch.h"
+
+namespace outseal::sql::postgres {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+/// How long the database's clock is read off ours before it is asked again.
+constexpr std::chrono::seconds kClockAge{30};
+
+std::string name_of(Query query) {
+  return "outseal_" + std::to_string(static_cast<std::size_t>(query));
+}
+
+class PgConnection final : public Connection, public Runner {
+ public:
+  PgConnection(PGconn* handle, bool owned, bool named)
+      : handle_{handle}, owned_{owned}, named_{named} {
+    if (owned_) PQsetNoticeReceiver(handle_, on_notice, this);
+  }
+  ~PgConnection() override {
+    for (auto& statement : statements_) statement.reset();
+    if (owned_) PQfinish(handle_);
+  }
+  PgConnection(const PgConnection&) = delete;
+  PgConnection& operator=(const PgConnection&) = delete;
+
+  std::string_view dialect() const override { return "postgresql"; }
+
+  Statement& statement(Query query) override {
+    auto& slot = statements_[static_cast<std::size_t>(query)];
+    if (slot == nullptr)
+      slot = std::make_unique<PgStatement>(*this, std::string{text(query)}, query);
+    return *slot;
+  }
+
+  void execute(std::string_view sql) override { simple(std::string{sql}.c_str(), "execute"); }
+
+  std::unique_ptr<Statement> prepare(std::string_view sql) override {
+    return std::make_unique<PgStatement>(*this, std::string{sql}, std::nullopt);
+  }
+
+  std::int64_t changes() const override { return changes_; }
+
+  void begin(milliseconds wait, Statement* first) override {
+    if (!owned_) watch_of(handle_).seen = {};
+    if (owned_) {
+      simple(("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+              "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = " +
+              std::to_string(wait.count()))
+                 .c_str(),
+             "begin");
+    } else if (first == nullptr) {
+      simple("BEGIN", "begin");
+    } else {
+      const std::array steps{Step{"BEGIN", nullptr}, Step{nullptr, as_ours(first)}};
+      pipeline(steps, "begin");
+    }
+  }
+
+  void commit(milliseconds /*wait: a commit waits for no lock*/,
+              std::span<Statement* const> last) override {
+    const PGTransactionStatusType status = PQtransactionStatus(handle_);
+    if (status == PQTRANS_INERROR)
+      throw Error{ErrorCode::storage,
+                  "commit",
+                  "an earlier error ended the transaction; nothing was committed",
+                  {.hint = "roll back and run the whole transaction again"}};
+    if (status != PQTRANS_INTRANS)
+      throw Error{ErrorCode::unreachable,
+                  "commit",
+                  "the connection was lost before the commit",
+                  {.hint = "nothing was committed: connect again and run the transaction again"}};
+    sync_wait_cancelled_ = false;
+    committed_ = false;
+    std::vector<Step> steps;
+    for (Statement* statement : last) steps.push_back({nullptr, as_ours(statement)});
+    steps.push_back({"COMMIT", nullptr});
+    try {
+      if (last.empty())
+        simple("COMMIT", "commit");
+      else
+        pipeline(steps, "commit");
+    } catch (const Error& error) {
+      if (PQstatus(handle_) == CONNECTION_OK) throw;
+      throw_in_doubt(error.message(), error.detail_code());
+    }
+    if (!committed_)
+      throw Error{ErrorCode::storage,
+                  "commit",
+                  "the server rolled the transaction back",
+                  {.hint = "an earlier error ended it; run the whole transaction again"}};
+    if (sync_wait_cancelled_)
+      throw_in_doubt("committed here, but not acknowledged by the synchronous standby", "01000");
+  }
+
+  void rollback() noexcept override { Result{PQexec(handle_, "ROLLBACK")}; }
+
+  bool in_transaction() const override {
+    const PGTransactionStatusType status = PQtransactionStatus(handle_);
+    return status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+  }
+
+  bool pipelines() const override { return true; }
+  Watched watched() const override { return watch_of(handle_).seen; }
+  void forget_rollback() override { watch_of(handle_).seen.rolled_back = false; }
+
+  const void* handle() const override { return handle_; }
+  std::uint64_t write_ahead_bytes() const override { return 0; }
+
+  /// The database's clock, carried on by our steady one: correct even where the two machines'
+  /// clocks differ, and without a round trip each time.
+  std::int64_t now_ms() override {
+    const auto now = steady_clock::now();
+    if (!clock_read_at_ || now - *clock_read_at_ > kClockAge) {
+      const auto clock = prepare("SELECT clock_timestamp()");
+      clock->step();
+      clock_ms_ = clock->integer(0);
+      clock_read_at_ = steady_clock::now();
+    }
+    return clock_ms_ +
+           std::chrono::duration_cast<milliseconds>(steady_clock::now() - *clock_read_at_).count();
+  }
+
+ private:
+  /// One message of a pipeline: a text without parameters, or a statement.
+  struct Step {
+    const char* sql;
+    PgStatement* statement;
+  };
+
+  static PgStatement* as_ours(Statement* statement) { return static_cast<PgStatement*>(statement); }
+
+  static void on_notice(void* self, const PGresult* notice) {
+    // A warning of the class 01000 is what says that a commit did not wait for its standby.
+    const char* state = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+    if (state != nullptr && std::strcmp(state, "01000") == 0)
+      static_cast<PgConnection*>(self)->sync_wait_cancelled_ = true;
+  }
+
+  [[noreturn]] static void throw_in_doubt(const std::string& message, const std::string& state) {
+    throw Error{ErrorCode::commit_in_doubt,
+                "commit",
+                message,
+                {.hint = "look for the rows, or execute again with the same idempotency key",
+                 .detail_code = state}};
+  }
+
+  void note(const PGresult* result) {
+    const std::string_view count = PQcmdTuples(const_cast<PGresult*>(result));
+    changes_ = count.empty() ? 0 : std::atoll(count.data());
+    if (std::strcmp(PQcmdStatus(const_cast<PGresult*>(result)), "COMMIT") == 0) committed_ = true;
+  }
+
+  /// Runs texts that return nothing of interest, by the simple protocol.
+  void simple(const char* sql, std::string_view operation) {
+    const Result result{PQexec(handle_, sql)};
+    if (!is_fine(result.get())) throw error_of(handle_, result.get(), operation);
+    note(result.get());
+  }
+
+  bool wants_name(const PgStatement& statement) const {
+    return named_ && statement.query().has_value();
+  }
+  bool is_prepared(const PgStatement& statement) const {
+    return watch_of(handle_).prepared.test(static_cast<std::size_t>(*statement.query()));
+  }
+  void set_prepared(const PgStatement& statement) {
+    watch_of(handle_).prepared.set(static_cast<std::size_t>(*statement.query()));
+  }
+
+  void run(PgStatement& statement) override {
+    const std::string_view pinned =
+        statement.query() ? pinned_settings(*statement.query()) : std::string_view{};
+    if (!pinned.empty()) return run_pinned(statement, pinned);
+    Parameters& with = statement.parameters();
+    Result result;
+    if (!wants_name(statement)) {
+      const char* const* values = with.values();
+      result.reset(PQexecParams(handle_, statement.sql(), with.count(), nullptr, values,
+                                with.lengths(), with.formats(), 1));
+    } else {
+      const std::string name = name_of(*statement.query());
+      if (!is_prepared(statement)) {
+        result.reset(PQprepare(handle_, name.c_str(), statement.sql(), 0, nullptr));
+        if (!is_fine(result.get())) throw error_of(handle_, result.get(), "prepare");
+        set_prepared(statement);
+      }
+      const char* const* values = with.values();
+      result.reset(PQexecPrepared(handle_, name.c_str(), with.count(), values, with.lengths(),
+                                  with.formats(), 1));
+    }
+    if (!is_fine(result.get())) throw error_of(handle_, result.get(), "step");
+    note(result.get());
+    statement.take(std::move(result));
+  }
+
+  /// Runs a statement under planner settings of its own, in one round trip and leaving none behind.
+  void run_pinned(PgStatement& statement, std::string_view pinned) {
+    const std::string settings = "SELECT " + std::string{pinned};
+    std::vector<Step> steps;
+    const bool inside = in_transaction();
+    if (!inside) steps.push_back({"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", nullptr});
+    steps.push_back({settings.c_str(), nullptr});
+    steps.push_back({nullptr, &statement});
+    if (!inside) steps.push_back({"COMMIT", nullptr});
+    try {
+      pipeline(steps, "step");
+    } catch (const Error&) {
+      if (!inside && in_transaction()) rollback();
+      throw;
+    }
+  }
+
+  void send(const Step& step) {
+    int sent = 0;
+    if (step.statement == nullptr) {
+      sent = PQsendQueryParams(handle_, step.sql, 0, nullptr, nullptr, nullptr, nullptr, 1);
+    } else {
+      Parameters& with = step.statement->parameters();
+      const char* const* values = with.values();
+      sent = wants_name(*step.statement)
+                 ? PQsendQueryPrepared(handle_, name_of(*step.statement->query()).c_str(),
+                                       with.count(), values, with.lengths(), with.formats(), 1)
+                 : PQsendQueryParams(handle_, step.statement->sql(), with.count(), nullptr, values,
+                                     with.lengths(), with.formats(), 1);
+    }
+    if (sent == 0) throw error_of(handle_, nullptr, "send");
+  }
+
+  /// Sends all steps at once and reads their answers. The first failure undoes what it can: the
+  /// server skips the steps behind it.
+  void pipeline(std::span<const Step> steps, std::string_view operation) {
+    struct Mode {
+      PGconn* handle;
+      explicit Mode(PGconn* owner) : handle{owner} {
+        if (PQenterPipelineMode(handle) == 0) throw error_of(handle, nullptr, "pipeline");
+      }
+      ~Mode() { PQexitPipelineMode(handle); }
+      Mode(const Mode&) = delete;
+      Mode& operator=(const Mode&) = delete;
+    };
+    std::optional<Error> failure;
+    {
+      const Mode mode{handle_};
+      std::vector<const Step*> answers;  // Null where the answer is that of a PREPARE.
+      std::bitset<kQueryCount> named;    // Prepared by this pipeline.
+      for (const Step& step : steps) {
+        if (step.statement != nullptr && wants_name(*step.statement) &&
+            !is_prepared(*step.statement)) {
+          const auto place = static_cast<std::size_t>(*step.statement->query());
+          if (!named.test(place)) {
+            if (PQsendPrepare(handle_, name_of(*step.statement->query()).c_str(),
+                              step.statement->sql(), 0, nullptr) == 0)
+              throw error_of(handle_, nullptr, "send");
+            answers.push_back(nullptr);
+            named.set(place);
+          }
+        }
+        send(step);
+        answers.push_back(&step);
+      }
+      if (PQpipelineSync(handle_) == 0) throw error_of(handle_, nullptr, "send");
+      for (const Step* step : answers) take_answer(step, failure, operation);
+      for (;;) {  // Up to the mark that ends the pipeline, or the end of the connection.
+        const Result end{PQgetResult(handle_)};
+        if (PQstatus(handle_) != CONNECTION_OK || PQresultStatus(end.get()) == PGRES_PIPELINE_SYNC)
+          break;
+      }
+      if (!failure) watch_of(handle_).prepared |= named;
+    }
+    if (failure) throw Error{*failure};
+  }
+
+  void take_answer(const Step* step, std::optional<Error>& failure, std::string_view operation) {
+    Result result{PQgetResult(handle_)};
+    if (result == nullptr ||
+        (!is_fine(result.get()) && PQresultStatus(result.get()) != PGRES_PIPELINE_ABORTED)) {
+      if (!failure) failure.emplace(error_of(handle_, result.get(), operation));
+    } else if (!failure) {
+      note(result.get());
+      if (step != nullptr && step->statement != nullptr) step->statement->take(std::move(result));
+    }
+    while (PQstatus(handle_) == CONNECTION_OK && Result{PQgetResult(handle_)} != nullptr) {
+    }
+  }
+
+  PGconn* handle_;
+  bool owned_;
+  bool named_;
+  std::int64_t changes_ = 0;
+  bool committed_ = false;
+  bool sync_wait_cancelled_ = false;
+  std::optional<steady_clock::time_point> clock_read_at_;
+  std::int64_t clock_ms_ = 0;
+  std::array<std::unique_ptr<PgStatement>, kQueryCount> statements_;
+};
+
+/// libpq gives no SQLSTATE for a refused connection, so its text decides.
+Error open_error(PGconn* handle) {
+  std::string message{PQerrorMessage(handle)};
+  while (!message.empty() && message.back() == '\n') message.pop_back();
+  for (std::size_t at; (at = message.find('\n')) != std::string::npos;) message[at] = ' ';
+  const auto says = [&](std::string_view text) { return message.find(text) != std::string::npos; };
+  if (PQconnectionNeedsPassword(handle) != 0 || says("authentication failed") ||
+      says("pg_hba.conf") || says("permission denied") || says("role \""))
+    return Error{ErrorCode::denied,
+                 "open",
+                 message,
+                 {.hint = "check user and password; ~/.pgpass and PGPASSWORD work"}};
+  if (says("too many clients") || says("connection slots are reserved") || says("too many conn"))
+    return Error{ErrorCode::unreachable,
+                 "open",
+                 message,
+                 {.hint = "all connections are taken: raise max_connections or wait"}};
+  if (says("database \""))
+    return Error{ErrorCode::unreachable,
+                 "open",
+                 message,
+                 {.hint = "check the database's name in the URL, or create it with: createdb"}};
+  return Error{ErrorCode::unreachable,
+               "open",
+               message,
+               {.hint = "check host, port and network, and that the server runs"}};
+}
+
+}  // namespace
+
+std::unique_ptr<Connection> wrap(PGconn* handle, bool named) {
+  return std::make_unique<PgConnection>(handle, false, named);
+}
+
+std::unique_ptr<Connection> open(const Url& url) {
+  const std::string uri = "postgresql:" + url.rest;
+  // Checked first, because libpq's own message repeats the URL, and a password may stand in it.
+  char* fault = nullptr;
+  PQconninfoOption* parts = PQconninfoParse(uri.c_str(), &fault);
+  PQfreemem(fault);
+  if (parts == nullptr)
+    throw Error{ErrorCode::invalid_argument,
+                "open",
+                "the database URL is malformed",
+                {.hint = "write postgresql://USER@HOST:PORT/DATABASE, special characters of user "
+                         "and password percent-encoded"}};
+  PQconninfoFree(parts);
+
+  // A silent loss of the network is noticed within half a minute, not after two hours.
+  std::map<std::string, std::string> options{
+      {"application_name", "outseal"}, {"connect_timeout", "10"}, {"keepalives_idle", "10"},
+      {"keepalives_interval", "5"},    {"keepalives_count", "3"}, {"tcp_user_timeout", "30000"}};
+  for (const auto& [name, value] : url.parameters) options[name] = value;
+  options["client_encoding"] = "UTF8";
+  std::vector<const char*> names{"dbname"};
+  std::vector<const char*> values{uri.c_str()};
+  for (const auto& [name, value] : options) {
+    names.push_back(name.c_str());
+    values.push_back(value.c_str());
+  }
+  names.push_back(nullptr);
+  values.push_back(nullptr);
+  PGconn* handle = PQconnectdbParams(names.data(), values.data(), 1);
+  if (handle == nullptr) throw Error{ErrorCode::storage, "open", "out of memory"};
+  auto connection = std::make_unique<PgConnection>(handle, true, false);
+  if (PQstatus(handle) == CONNECTION_OK) return connection;
+  throw open_error(handle);
+}
+
+}  // namespace outseal::sql::postgres

@@ -1,0 +1,33 @@
+// PostgreSQL behind the seam of sql/connection.h, over libpq.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "sql/connection.h"
+
+struct pg_conn;
+typedef struct pg_conn PGconn;
+
+namespace outseal::sql::postgres {
+
+/// Opens a connection of our own. It keeps nothing in the server's session, so that it works
+/// through a pooler in transaction mode, and its commits are durable (synchronous_commit = on)
+/// whatever the database's default is: a commit of ours is later in the write-ahead log than every
+/// event that we have seen, so no event is published that a crash of the server could take back.
+std::unique_ptr<Connection> open(const Url& url);
+
+/// Wraps a handle that somebody else owns and closes. `named`: prepares our statements by name,
+/// once a connection; worth about a tenth of a transaction.
+std::unique_ptr<Connection> wrap(PGconn* handle, bool named);
+
+/// The handle under `session`; null if it is closed or of another backend.
+PGconn* driver_handle(soci::session& session);
+
+/// Planner settings for the length of `query`, as `set_config` calls; empty for most. They keep it
+/// on its index whatever the statistics say: those of an empty table are what the planner has when
+/// a backlog begins to grow.
+std::string_view pinned_settings(Query query);
+
+}  // namespace outseal::sql::postgres

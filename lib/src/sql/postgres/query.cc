@@ -1,0 +1,396 @@
+// PostgreSQL's statements. Parameters are numbered in the order of the comment above each text.
+#include "sql/query.h"
+
+#include "outseal/error.h"
+#include "sql/postgres/connection.h"
+
+namespace outseal::sql::postgres {
+namespace {
+
+// Columns of an event, in the order in which store/subscription_read.cc takes them.
+#define OUTSEAL_EVENT_COLUMNS                                                         \
+  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, o.payload, o.content_type, " \
+  "o.created_at"
+
+std::string_view service_text(Query query) {
+  switch (query) {
+    // event id, topic, key, type, headers, payload, content type
+    case Query::append_event:
+      return "INSERT INTO outseal.outbox (event_id, topic, key, type, headers, payload,"
+             " content_type) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    // The same as arrays. Numbers are drawn in the order of the arrays.
+    case Query::append_events:
+      return "INSERT INTO outseal.outbox (event_id, topic, key, type, headers, payload,"
+             " content_type) SELECT e.event_id::uuid, e.topic, e.key, e.type, e.headers::jsonb,"
+             " e.payload, e.content_type FROM unnest($1::text[], $2::text[], $3::text[],"
+             " $4::text[], $5::text[], $6::bytea[], $7::text[]) WITH ORDINALITY"
+             " AS e (event_id, topic, key, type, headers, payload, content_type, place)"
+             " ORDER BY e.place";
+    // As append_events; those that are still there are left as they are.
+    case Query::restore_events:
+      return "INSERT INTO outseal.outbox (event_id, topic, key, type, headers, payload,"
+             " content_type) SELECT e.event_id::uuid, e.topic, e.key, e.type, e.headers::jsonb,"
+             " e.payload, e.content_type FROM unnest($1::text[], $2::text[], $3::text[],"
+             " $4::text[], $5::text[], $6::bytea[], $7::text[]) WITH ORDINALITY"
+             " AS e (event_id, topic, key, type, headers, payload, content_type, place)"
+             " ORDER BY e.place ON CONFLICT DO NOTHING";
+    // number of the key's lock, key hash -> 1 if we hold the lock now, 1 if there is a record that
+    //   counts, fingerprint, state, status, body, content type, 1 if there is one that has expired.
+    // The look-up's snapshot is older than the lock: a record committed between the two is missed
+    // here and caught by the primary key.
+    case Query::claim_operation:
+      return "SELECT pg_try_advisory_xact_lock($1), i.key_hash IS NOT NULL"
+             " AND coalesce(i.expires_at > clock_timestamp(), true), i.fingerprint, i.state,"
+             " i.status, i.body, i.content_type, i.expires_at <= clock_timestamp()"
+             " FROM (SELECT 1) one LEFT JOIN outseal.idempotency i ON i.key_hash = $2";
+    // limit, for the length of the transaction -> the limit before
+    case Query::wait_for_lock:
+      return "SELECT current_setting('lock_timeout'), set_config('lock_timeout', $1, true)";
+    // key hash -> fingerprint, state, status, body, content type, 1 if it has expired
+    case Query::find_operation:
+      return "SELECT fingerprint, state, status, body, content_type,"
+             " coalesce(expires_at <= clock_timestamp(), false)"
+             " FROM outseal.idempotency WHERE key_hash = $1";
+    // number of the key's lock
+    case Query::lock_operation:
+      return "SELECT pg_advisory_xact_lock($1)";
+    // key hash, scope, fingerprint, state, status, body, content type, retention in ms
+    case Query::complete_operation:
+      return "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, status, body,"
+             " content_type, created_at, completed_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6,"
+             " $7, now(), clock_timestamp(), clock_timestamp() + $8::bigint * interval '1 ms')";
+    // key hash, now
+    case Query::delete_expired_operation:
+      return "DELETE FROM outseal.idempotency WHERE key_hash = $1"
+             " AND expires_at <= to_timestamp($2::float8 / 1000)";
+    // now, rows at most
+    case Query::purge_operations:
+      return "DELETE FROM outseal.idempotency WHERE key_hash = ANY (ARRAY (SELECT i.key_hash"
+             " FROM outseal.idempotency i WHERE i.expires_at IS NOT NULL"
+             " AND i.expires_at <= to_timestamp($1::float8 / 1000) ORDER BY i.expires_at"
+             " LIMIT $2 FOR UPDATE SKIP LOCKED))";
+    default:
+      return {};
+  }
+}
+
+std::string_view lease_text(Query query) {
+  switch (query) {
+    // One of the operators' programs at a time, up to the end of its transaction.
+    case Query::take_turns:
+      return "SELECT pg_advisory_xact_lock(7311704027001)";
+    // Nothing is appended from here to the end of the transaction.
+    case Query::lock_outbox:
+      return "LOCK TABLE outseal.outbox IN ACCESS EXCLUSIVE MODE";
+    // name. Nothing that its relay writes comes between.
+    case Query::lock_subscription:
+      return "SELECT 1 FROM outseal.subscription WHERE name = $1 FOR UPDATE";
+    // name, topics, sink, event source, now
+    case Query::insert_subscription:
+      return "INSERT INTO outseal.subscription (name, topics, sink, event_source, created_at,"
+             " updated_at) VALUES ($1, $2, $3, $4, to_timestamp($5::float8 / 1000),"
+             " to_timestamp($5::float8 / 1000)) ON CONFLICT (name) DO NOTHING";
+    // name, topics, sink, event source, now. Only while no position and no cursor rests on it.
+    case Query::redeclare_subscription:
+      return "UPDATE outseal.subscription SET topics = $2, sink = $3, event_source = $4,"
+             " updated_at = to_timestamp($5::float8 / 1000) WHERE name = $1"
+             " AND bound_position = 0 AND snap_from::text = '3:3:' AND snap_to IS NULL"
+             " AND lease_owner IS NULL";
+    // -> seq
+    case Query::oldest_event:
+      return "SELECT seq FROM outseal.outbox ORDER BY seq LIMIT 1";
+    // name -> topics, sink, event source
+    case Query::find_subscription:
+      return "SELECT topics, sink, event_source FROM outseal.subscription WHERE name = $1";
+    // name, owner, lease until, now, source system, source timeline
+    case Query::acquire_lease:
+      return "UPDATE outseal.subscription SET epoch = epoch + 1, version = version + 1,"
+             " lease_owner = $2, lease_until = to_timestamp($3::float8 / 1000),"
+             " updated_at = to_timestamp($4::float8 / 1000), source_system = $5,"
+             " source_timeline = $6 WHERE name = $1";
+    // name -> topics, after_seq, bound, acked, acked id, epoch, version, lease owner, lease until,
+    //   snap from, snap to, source system, source timeline. Locked, so that two relays take turns.
+    case Query::read_subscription:
+      return "SELECT topics, after_seq, bound_position, acked_position, acked_event_id, epoch,"
+             " version, lease_owner, lease_until, snap_from::text, snap_to::text, source_system,"
+             " source_timeline FROM outseal.subscription WHERE name = $1 FOR UPDATE";
+    // name, epoch, lease until, now
+    case Query::renew_lease:
+      return "UPDATE outseal.subscription SET lease_until = to_timestamp($3::float8 / 1000),"
+             " updated_at = to_timestamp($4::float8 / 1000) WHERE name = $1 AND epoch = $2";
+    // name, epoch, now
+    case Query::release_lease:
+      return "UPDATE outseal.subscription SET lease_owner = NULL, lease_until = 'epoch',"
+             " updated_at = to_timestamp($3::float8 / 1000) WHERE name = $1 AND epoch = $2";
+    default:
+      return {};
+  }
+}
+
+// What tells one run of a server from the next: a crash may have taken back transactions that were
+// not flushed yet, and behind a pooler nobody would notice.
+#define OUTSEAL_INCARNATION                                         \
+  "concat_ws('/', pg_postmaster_start_time(),"                      \
+  " CASE WHEN current_setting('server_version_num')::int >= 150000" \
+  " THEN pg_stat_get_bgwriter_stat_reset_time() END)"
+
+// A window is what is visible in the snapshot `to` and not in the snapshot `from`: transactions
+// from xmax(from) up to xmax(to), and those that were still running in `from` ("late").
+std::string_view window_text(Query query) {
+  switch (query) {
+    // -> snapshot, 1 on a standby, timeline, system identifier, incarnation. One cheap statement:
+    // it is what an idle relay asks all the time. Takes no xid.
+    case Query::source_state:
+      return "SELECT pg_current_snapshot()::text, pg_is_in_recovery(),"
+             " CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name("
+             "  pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,"
+             " (SELECT system_identifier FROM pg_control_system())::text,"
+             " " OUTSEAL_INCARNATION;
+    // xmax of from, xmax of to, to, late xids, rows at most, bytes at most -> event, rows found.
+    // For small windows: by transaction, then sorted. Rows found = rows at most: there may be more,
+    // and these are not the first ones.
+    case Query::read_window:
+      return "SELECT " OUTSEAL_EVENT_COLUMNS
+             ", o.found FROM (SELECT w.*, count(*) OVER () AS found, sum(octet_length(w.payload))"
+             "  OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - octet_length(w.payload) AS before"
+             "  FROM ((SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
+             "    AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.tx, f.seq LIMIT $5)"
+             "   UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
+             "    (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx ORDER BY e.seq LIMIT $5) l"
+             "    LIMIT $5) LIMIT $5) w) o"
+             " WHERE o.before < $6 ORDER BY o.seq";
+    // xmax of from, xmax of to -> lowest and highest seq. Only the index is read.
+    case Query::window_bounds:
+      return "SELECT min(o.seq), max(o.seq) FROM outseal.outbox o"
+             " WHERE o.tx >= $1::xid8 AND o.tx < $2::xid8";
+    // xmax of from, xmax of to, to, late xids, rows at most, bytes at most, after seq, highest seq
+    //   of the window, after seq in the window's own range -> event, rows found.
+    // For huge windows: by seq, O(page) a page. Rows found < rows at most: these are the last ones.
+    case Query::read_window_page:
+      return "SELECT " OUTSEAL_EVENT_COLUMNS
+             ", o.found FROM (SELECT w.*, count(*) OVER () AS found, sum(octet_length(w.payload))"
+             "  OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - octet_length(w.payload) AS before"
+             "  FROM ((SELECT f.* FROM outseal.outbox f WHERE f.seq > $9 AND f.seq <= $8"
+             "    AND f.tx >= $1::xid8 AND f.tx < $2::xid8"
+             "    AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.seq LIMIT $5)"
+             "   UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
+             "    (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx AND e.seq > $7"
+             "     ORDER BY e.seq LIMIT $5) l)"
+             "   ORDER BY seq LIMIT $5) w) o"
+             " WHERE o.before < $6 ORDER BY o.seq";
+    // xmax of from, xmax of to, to, late xids, from seq (exclusive), to seq (inclusive)
+    case Query::read_window_range:
+      return "SELECT " OUTSEAL_EVENT_COLUMNS
+             " FROM (SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
+             "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) AND f.seq > $5 AND f.seq <= $6"
+             "  UNION ALL SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
+             "   (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx AND e.seq > $5"
+             "    AND e.seq <= $6) l) o ORDER BY o.seq";
+    default:
+      return {};
+  }
+}
+
+std::string_view read_text(Query query) {
+  switch (query) {
+    // subscription, rows at most, cursor's seq. Not beyond the cursor: after a settlement it has
+    // gone back, and what it reads again goes first. Nor before a parked event of the same key.
+    case Query::read_queued:
+      return "SELECT " OUTSEAL_EVENT_COLUMNS
+             " FROM outseal.parked p JOIN outseal.outbox o ON o.seq = p.seq"
+             " WHERE p.subscription = $1 AND p.state = 'queued' AND p.seq <= $3"
+             " AND (p.key = '' OR NOT EXISTS (SELECT 1 FROM outseal.parked e"
+             "  WHERE e.subscription = $1 AND e.key = p.key AND e.seq < p.seq"
+             "  AND e.state IN ('parked', 'queued') AND e.state = 'parked'))"
+             " ORDER BY p.seq LIMIT $2";
+    // subscription, first position, last position
+    case Query::read_redriven:
+      return "SELECT " OUTSEAL_EVENT_COLUMNS
+             " FROM outseal.parked p JOIN outseal.outbox o ON o.seq = p.seq"
+             " WHERE p.subscription = $1 AND p.position BETWEEN $2 AND $3 ORDER BY p.position";
+    // subscription, from seq (exclusive), to seq (inclusive) -> seq
+    case Query::excluded_seqs:
+      return "SELECT seq FROM outseal.parked WHERE subscription = $1 AND seq > $2 AND seq <= $3"
+             " ORDER BY seq";
+    // subscription -> 0 or 1
+    case Query::any_open_parked:
+      return "SELECT EXISTS (SELECT 1 FROM outseal.parked"
+             " WHERE subscription = $1 AND state IN ('parked', 'queued'))";
+    // subscription, key, before seq -> 0 or 1
+    case Query::is_key_blocked:
+      return "SELECT EXISTS (SELECT 1 FROM outseal.parked WHERE subscription = $1 AND key = $2"
+             " AND seq < $3 AND state IN ('parked', 'queued'))";
+    default:
+      return {};
+  }
+}
+
+std::string_view journal_text(Query query) {
+  switch (query) {
+    // subscription, position -> kind, first, count, from seq, to seq, last id, hash, chain,
+    //   snap from, snap to
+    case Query::find_journal:
+      return "SELECT kind, first_position, event_count, from_seq, to_seq, last_event_id, hash,"
+             " chain_hash, snap_from::text, snap_to::text FROM outseal.journal"
+             " WHERE subscription = $1 AND first_position <= $2"
+             " ORDER BY first_position DESC LIMIT 1";
+    // subscription, position -> last event id and chain hash of the batch before it
+    case Query::previous_chain:
+      return "SELECT last_event_id, chain_hash FROM outseal.journal"
+             " WHERE subscription = $1 AND first_position < $2"
+             " ORDER BY first_position DESC LIMIT 1";
+    // subscription, first, count, kind, from seq, to seq, last id, hash, chain, epoch, now,
+    //   snap from, snap to
+    case Query::insert_journal:
+      return "INSERT INTO outseal.journal (subscription, first_position, event_count, kind,"
+             " from_seq, to_seq, last_event_id, hash, chain_hash, epoch, bound_at, snap_from,"
+             " snap_to) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+             " to_timestamp($11::float8 / 1000), $12, $13)";
+    // subscription, first, mark, now
+    case Query::acknowledge_journal:
+      return "UPDATE outseal.journal SET acked_at = to_timestamp($4::float8 / 1000),"
+             " sink_mark = $3 WHERE subscription = $1 AND first_position = $2";
+    // subscription, first, count, to seq, last id, hash, chain, now
+    case Query::trim_journal:
+      return "UPDATE outseal.journal SET event_count = $3, to_seq = $4, last_event_id = $5,"
+             " hash = $6, chain_hash = $7, acked_at = to_timestamp($8::float8 / 1000)"
+             " WHERE subscription = $1 AND first_position = $2";
+    // subscription, first
+    case Query::delete_journal:
+      return "DELETE FROM outseal.journal WHERE subscription = $1 AND first_position = $2";
+    default:
+      return {};
+  }
+}
+
+std::string_view fence_text(Query query) {
+  switch (query) {
+    // name, epoch, version, after seq, bound, chain hash, lease until, now, acked seq, snap from,
+    //   snap to, acked snap, incarnation of the server that the page was read from
+    case Query::advance_subscription:
+      return "UPDATE outseal.subscription SET version = version + 1, after_seq = $4,"
+             " bound_position = $5, chain_hash = $6, lease_until = to_timestamp($7::float8 / 1000),"
+             " updated_at = to_timestamp($8::float8 / 1000), acked_seq = $9, snap_from = $10,"
+             " snap_to = $11, acked_snap = $12 WHERE name = $1 AND epoch = $2 AND version = $3"
+             " AND $13 IN ('', " OUTSEAL_INCARNATION ")";
+    // name, epoch, version, acked position, acked id, lease until, now. Nothing is in flight then,
+    // so all that the cursor has passed is acknowledged, parked or filtered out.
+    case Query::acknowledge_subscription:
+      return "UPDATE outseal.subscription SET version = version + 1, acked_position = $4,"
+             " acked_event_id = $5, lease_until = to_timestamp($6::float8 / 1000),"
+             " updated_at = to_timestamp($7::float8 / 1000),"
+             " acked_seq = CASE WHEN snap_to IS NULL THEN 0 ELSE after_seq END,"
+             " acked_snap = snap_from WHERE name = $1 AND epoch = $2 AND version = $3";
+    // name, epoch, version, after seq, bound = acked, acked id, chain hash, lease until, now,
+    //   snap from, snap to
+    case Query::settle_subscription:
+      return "UPDATE outseal.subscription SET version = version + 1, after_seq = $4,"
+             " acked_seq = $4, bound_position = $5, acked_position = $5,"
+             " acked_event_id = nullif($6, '')::uuid, chain_hash = $7,"
+             " lease_until = to_timestamp($8::float8 / 1000),"
+             " updated_at = to_timestamp($9::float8 / 1000), snap_from = $10::pg_snapshot,"
+             " acked_snap = $10::pg_snapshot, snap_to = $11"
+             " WHERE name = $1 AND epoch = $2 AND version = $3";
+    default:
+      return {};
+  }
+}
+
+std::string_view parked_text(Query query) {
+  switch (query) {
+    // subscription, seq, cause, reason, now. What stands behind only queued events of its key is
+    // queued with them: else it would be left alone when they are redriven.
+    case Query::park_event:
+      return "INSERT INTO outseal.parked (subscription, seq, event_id, topic, key, cause, reason,"
+             " parked_at, state) SELECT $1, o.seq, o.event_id, o.topic, o.key, $3, $4,"
+             " to_timestamp($5::float8 / 1000),"
+             " CASE WHEN $3 = 'refused' OR EXISTS (SELECT 1 FROM outseal.parked p"
+             "  WHERE p.subscription = $1 AND p.key = o.key AND p.seq < o.seq"
+             "  AND p.state IN ('parked', 'queued') AND p.state = 'parked')"
+             " THEN 'parked' ELSE 'queued' END"
+             " FROM outseal.outbox o WHERE o.seq = $2";
+    // subscription, seq, cause, reason, now. A queued event is set aside again.
+    case Query::park_again:
+      return "UPDATE outseal.parked SET state = 'parked', position = NULL, cause = $3,"
+             " reason = $4, attempts = attempts + 1, parked_at = to_timestamp($5::float8 / 1000)"
+             " WHERE subscription = $1 AND seq = $2 AND state IN ('queued', 'redriven')";
+    // subscription, seq, position
+    case Query::redrive_event:
+      return "UPDATE outseal.parked SET state = 'redriven', position = $3"
+             " WHERE subscription = $1 AND seq = $2 AND state = 'queued'";
+    // subscription, from position. Events that wait behind a parked one of their key stay parked.
+    case Query::undo_redrive:
+      return "UPDATE outseal.parked AS r SET position = NULL, state = CASE WHEN r.key <> ''"
+             " AND EXISTS (SELECT 1 FROM outseal.parked p WHERE p.subscription = $1"
+             "  AND p.key = r.key AND p.seq < r.seq"
+             "  AND p.state IN ('parked', 'queued') AND p.state = 'parked')"
+             " THEN 'parked' ELSE 'queued' END"
+             " WHERE r.subscription = $1 AND r.position >= $2";
+    default:
+      return {};
+  }
+}
+
+std::string_view retention_text(Query query) {
+  switch (query) {
+    // created before, rows at most, after seq -> seq of each that went. Only what every
+    // subscription has acknowledged; parked events stay while an operator may still want them.
+    case Query::delete_published:
+      return "DELETE FROM outseal.outbox WHERE seq = ANY (ARRAY (SELECT w.seq FROM ("
+             " SELECT o.seq, o.tx, o.created_at FROM outseal.outbox o WHERE o.seq > $3"
+             "  ORDER BY o.seq LIMIT $2) w"
+             " WHERE w.created_at < to_timestamp($1::float8 / 1000)"
+             " AND EXISTS (SELECT 1 FROM outseal.subscription)"
+             " AND NOT EXISTS (SELECT 1 FROM outseal.subscription s"
+             "  WHERE NOT pg_visible_in_snapshot(w.tx, s.acked_snap))"
+             " AND NOT EXISTS (SELECT 1 FROM outseal.subscription s JOIN outseal.parked p"
+             "  ON p.subscription = s.name AND p.seq = w.seq WHERE p.state IN ('parked', 'queued')"
+             "  OR (p.state = 'redriven' AND p.position > s.acked_position)))) RETURNING seq";
+    // subscription, acked before, rows at most; the last acknowledged row always stays
+    case Query::delete_journal_before:
+      return "DELETE FROM outseal.journal WHERE subscription = $1 AND first_position = ANY (ARRAY ("
+             " SELECT j.first_position FROM outseal.journal j WHERE j.subscription = $1"
+             " AND j.acked_at < to_timestamp($2::float8 / 1000)"
+             " AND j.first_position < (SELECT max(k.first_position) FROM outseal.journal k"
+             "  WHERE k.subscription = $1 AND k.acked_at IS NOT NULL)"
+             " ORDER BY j.first_position LIMIT $3))";
+    default:
+      return {};
+  }
+}
+
+// jit: its compilation costs more than any of these queries, and forbidden plans look dear to it.
+#define OUTSEAL_PIN_INDEX                                                      \
+  "set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)," \
+  " set_config('enable_bitmapscan', 'off', true)"
+
+}  // namespace
+
+std::string_view pinned_settings(Query query) {
+  switch (query) {
+    case Query::read_window:
+    case Query::window_bounds:
+    case Query::read_window_range:
+      return OUTSEAL_PIN_INDEX;
+    case Query::read_window_page:
+    case Query::delete_published:
+      // In the order of seq, and stop: never the whole window sorted for each page.
+      return OUTSEAL_PIN_INDEX
+          ", set_config('enable_sort', 'off', true),"
+          " set_config('enable_incremental_sort', 'off', true)";
+    default:
+      return {};
+  }
+}
+
+std::string_view text(Query query) {
+  for (const auto& area : {service_text, lease_text, window_text, read_text, journal_text,
+                           fence_text, parked_text, retention_text, reconcile_text, operate_text}) {
+    const std::string_view found = area(query);
+    if (!found.empty()) return found;
+  }
+  throw Error{ErrorCode::internal, "query",
+              "no PostgreSQL text for query " + std::to_string(static_cast<std::size_t>(query))};
+}
+
+}  // namespace outseal::sql::postgres

@@ -1,0 +1,156 @@
+// PostgreSQL's statements for operators: migrations, audit trail, status and parked events.
+#include "sql/postgres/fragments.h"
+#include "sql/query.h"
+
+namespace outseal::sql::postgres {
+namespace {
+
+std::string_view migration_text(Query query) {
+  switch (query) {
+    case Query::create_schema:
+      return "CREATE SCHEMA IF NOT EXISTS outseal";
+    case Query::create_migration_table:
+      return "CREATE TABLE IF NOT EXISTS outseal.schema_migration ("
+             "version integer NOT NULL PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
+             " applied_at timestamptz NOT NULL, applied_by text NOT NULL,"
+             " CONSTRAINT schema_migration_checksum_length CHECK (length(checksum) = 64))";
+    // -> 0 or 1
+    case Query::has_migration_table:
+      return "SELECT to_regclass('outseal.schema_migration') IS NOT NULL";
+    // -> version, name, checksum, applied at, applied by
+    case Query::list_migrations:
+      return "SELECT version, name, checksum, applied_at, applied_by"
+             " FROM outseal.schema_migration ORDER BY version";
+    // version, name, checksum, now, applied by
+    case Query::insert_migration:
+      return "INSERT INTO outseal.schema_migration (version, name, checksum, applied_at,"
+             " applied_by) VALUES ($1, $2, $3, to_timestamp($4::float8 / 1000), $5)";
+    // version
+    case Query::delete_migration:
+      return "DELETE FROM outseal.schema_migration WHERE version = $1";
+    // -> 0 or 1
+    case Query::any_event:
+      return "SELECT EXISTS (SELECT 1 FROM outseal.outbox)";
+    // -> 0 or 1. No subscription has published anything.
+    case Query::any_unpublished:
+      return "SELECT EXISTS (SELECT 1 FROM outseal.subscription s JOIN outseal.outbox o"
+             "  ON " OUTSEAL_MAY_WAIT " AND " OUTSEAL_WAITS
+             ")"
+             " OR (NOT EXISTS (SELECT 1 FROM outseal.subscription)"
+             "  AND EXISTS (SELECT 1 FROM outseal.outbox))"
+             " OR EXISTS (SELECT 1 FROM outseal.parked p JOIN outseal.subscription s"
+             "  ON s.name = p.subscription WHERE p.state IN ('parked', 'queued')"
+             "  OR (p.state = 'redriven' AND p.position > s.acked_position))";
+    // now -> 0 or 1. What is in progress or unknown never expires.
+    case Query::any_live_operation:
+      return "SELECT EXISTS (SELECT 1 FROM outseal.idempotency"
+             " WHERE expires_at IS NULL OR expires_at > to_timestamp($1::float8 / 1000))";
+    default:
+      return {};
+  }
+}
+
+std::string_view audit_text(Query query) {
+  switch (query) {
+    // -> hash
+    case Query::last_audit_hash:
+      return "SELECT hash FROM outseal.audit ORDER BY id DESC LIMIT 1";
+    // now, actor, act, subject, detail, previous hash, hash
+    case Query::insert_audit:
+      return "INSERT INTO outseal.audit (at, actor, act, subject, detail, prev_hash, hash)"
+             " VALUES (to_timestamp($1::float8 / 1000), $2, $3, $4, $5, $6, $7)";
+    // -> id, at, actor, act, subject, detail, previous hash, hash
+    case Query::read_audit:
+      return "SELECT id, at, actor, act, subject, detail, prev_hash, hash"
+             " FROM outseal.audit ORDER BY id";
+    default:
+      return {};
+  }
+}
+
+std::string_view status_text(Query query) {
+  switch (query) {
+    // most events to count -> name, sink, state, bound, acked, epoch, lease owner, lease until,
+    //   waiting, created at of the oldest of these, parked, queued, blocked keys.
+    // One statement, so that all numbers are of one moment.
+    case Query::read_status:
+      return "SELECT s.name, s.sink, s.state, s.bound_position, s.acked_position, s.epoch,"
+             " s.lease_owner, s.lease_until, w.events, w.oldest, p.parked, p.queued, p.keys"
+             " FROM outseal.subscription s"
+             " CROSS JOIN LATERAL (SELECT count(*) AS events, min(e.created_at) AS oldest FROM ("
+             "  SELECT o.created_at FROM outseal.outbox o WHERE " OUTSEAL_MAY_WAIT
+             "   AND " OUTSEAL_WAITS
+             "   ORDER BY o.tx LIMIT $1) e) w"
+             " CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE e.state = 'parked') AS parked,"
+             "  count(*) FILTER (WHERE e.state = 'queued') AS queued,"
+             "  count(DISTINCT nullif(e.key, '')) AS keys FROM outseal.parked e"
+             "  WHERE e.subscription = s.name AND e.state IN ('parked', 'queued')) p"
+             " ORDER BY s.name";
+    default:
+      return {};
+  }
+}
+
+std::string_view decision_text(Query query) {
+  switch (query) {
+    // subscription, state or NULL, key or NULL -> event id, topic, key, cause, state, reason,
+    //   attempts, position, parked at, decided by, decision
+    case Query::list_parked:
+      return "SELECT event_id, topic, key, cause, state, reason, attempts, position, parked_at,"
+             " decided_by, decision FROM outseal.parked WHERE subscription = $1"
+             " AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR key = $3)"
+             " ORDER BY seq";
+    // subscription, event id -> seq, key, state
+    case Query::find_parked:
+      return "SELECT seq, key, state FROM outseal.parked WHERE subscription = $1"
+             " AND event_id = $2";
+    // subscription, key, seq -> event id
+    case Query::parked_before:
+      return "SELECT event_id FROM outseal.parked WHERE subscription = $1 AND key = $2"
+             " AND seq < $3 AND state = 'parked' ORDER BY seq LIMIT 1";
+    // subscription, now, actor, decision, seq
+    case Query::queue_one:
+      return "UPDATE outseal.parked SET state = 'queued',"
+             " decided_at = to_timestamp($2::float8 / 1000), decided_by = $3, decision = $4"
+             " WHERE subscription = $1 AND seq = $5 AND state = 'parked'";
+    // subscription, now, actor, decision, key, seq. Up to the next event of the key that the sink
+    // refused itself; the empty key has no order, so nothing stands behind one of its events.
+    case Query::queue_behind_one:
+      return "UPDATE outseal.parked SET state = 'queued',"
+             " decided_at = to_timestamp($2::float8 / 1000), decided_by = $3, decision = $4"
+             " WHERE subscription = $1 AND key = $5 AND key <> '' AND seq > $6"
+             " AND state = 'parked' AND cause = 'behind' AND seq < coalesce((SELECT min(r.seq)"
+             "  FROM outseal.parked r WHERE r.subscription = $1 AND r.key = $5 AND r.seq > $6"
+             "  AND r.state = 'parked' AND r.cause = 'refused'), 9223372036854775807)";
+    // subscription, now, actor, decision, key or NULL
+    case Query::queue_all:
+      return "UPDATE outseal.parked SET state = 'queued',"
+             " decided_at = to_timestamp($2::float8 / 1000), decided_by = $3, decision = $4"
+             " WHERE subscription = $1 AND state = 'parked' AND ($5::text IS NULL OR key = $5)";
+    // subscription, now, actor, decision, seq
+    case Query::discard_one:
+      return "UPDATE outseal.parked SET state = 'discarded',"
+             " decided_at = to_timestamp($2::float8 / 1000), decided_by = $3, decision = $4"
+             " WHERE subscription = $1 AND seq = $5 AND state = 'parked'";
+    // subscription, now, actor, decision, key or NULL
+    case Query::discard_refused:
+      return "UPDATE outseal.parked SET state = 'discarded',"
+             " decided_at = to_timestamp($2::float8 / 1000), decided_by = $3, decision = $4"
+             " WHERE subscription = $1 AND state = 'parked' AND cause = 'refused'"
+             " AND ($5::text IS NULL OR key = $5)";
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+std::string_view operate_text(Query query) {
+  for (const auto& area : {migration_text, audit_text, status_text, decision_text}) {
+    const std::string_view found = area(query);
+    if (!found.empty()) return found;
+  }
+  return {};
+}
+
+}  // namespace outseal::sql::postgres

@@ -1,0 +1,258 @@
+#include "sql/postgres/statement.h"
+
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cstring>
+
+#include "base/text.h"
+
+namespace outseal::sql::postgres {
+namespace {
+
+// Object ids of built-in types. Source: PostgreSQL's pg_type.dat; they never change.
+constexpr Oid kBool = 16;
+constexpr Oid kBytea = 17;
+constexpr Oid kInt8 = 20;
+constexpr Oid kInt2 = 21;
+constexpr Oid kInt4 = 23;
+constexpr Oid kText = 25;
+constexpr Oid kTimestamptz = 1184;
+constexpr Oid kUuid = 2950;
+constexpr Oid kJsonb = 3802;
+constexpr Oid kXid8 = 5069;
+
+/// Milliseconds from 1970 to 2000, where PostgreSQL's times begin.
+constexpr std::int64_t kEpoch_ms = 946'684'800'000;
+
+struct CodeRule {
+  std::string_view state;  ///< An SQLSTATE or its class.
+  ErrorCode code;
+  std::string_view hint;
+};
+
+// The first rule that is a prefix of the state counts.
+constexpr std::array kRules{
+    CodeRule{"40001", ErrorCode::conflict, "roll back and run the whole transaction again"},
+    CodeRule{"40P01", ErrorCode::conflict, "roll back and run the whole transaction again"},
+    CodeRule{"55P03", ErrorCode::conflict, "another transaction holds the lock: try again"},
+    CodeRule{"57014", ErrorCode::conflict, "cancelled, for example by statement_timeout"},
+    CodeRule{"26000", ErrorCode::conflict,
+             "behind a transaction pooler set named_statements = false"},
+    CodeRule{"42P05", ErrorCode::conflict,
+             "behind a transaction pooler set named_statements = false"},
+    CodeRule{"25P02", ErrorCode::storage, "an earlier error ended the transaction: roll it back"},
+    CodeRule{"25006", ErrorCode::refused, "connect to the primary, which can be written"},
+    CodeRule{"3D000", ErrorCode::unreachable, "check the database's name in the URL"},
+    CodeRule{"3F000", ErrorCode::schema_missing, "run: outseal-migrate up --db URL"},
+    CodeRule{"42P01", ErrorCode::schema_missing, "run: outseal-migrate up --db URL"},
+    CodeRule{"42703", ErrorCode::schema_mismatch, "run: outseal-migrate status --db URL"},
+    CodeRule{"42883", ErrorCode::schema_mismatch, "run: outseal-migrate status --db URL"},
+    CodeRule{"42501", ErrorCode::denied,
+             "grant the user one of the roles that outseal-migrate creates"},
+    CodeRule{"28", ErrorCode::denied, "check user and password; ~/.pgpass and PGPASSWORD work"},
+    CodeRule{"53300", ErrorCode::unreachable, "all connections are taken: raise max_connections"},
+    CodeRule{"53", ErrorCode::storage, "the server ran out of disk or memory"},
+    CodeRule{"57P", ErrorCode::unreachable, "the server is starting or stopping: try again"},
+    CodeRule{"58", ErrorCode::storage, "see the server's log"},
+    CodeRule{"XX", ErrorCode::storage, "see the server's log"},
+    CodeRule{"08", ErrorCode::unreachable, "check host, port and network"},
+    CodeRule{"22", ErrorCode::invalid_argument, ""},
+    CodeRule{"23", ErrorCode::constraint, ""},
+};
+
+template <typename T>
+T from_network(std::string_view bytes) {
+  std::uint64_t value = 0;
+  for (const char byte : bytes.substr(0, sizeof(T)))
+    value = (value << 8U) | static_cast<unsigned char>(byte);
+  return static_cast<T>(value);
+}
+
+void append_network(std::string& out, std::uint32_t value) {
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(value >> shift & 0xffU);
+}
+
+std::string uuid_text(std::string_view bytes) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  text.reserve(36);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    const auto byte = static_cast<unsigned char>(bytes[i]);
+    text += kDigits[byte >> 4U];
+    text += kDigits[byte & 0xfU];
+  }
+  return text;
+}
+
+std::string first_line(std::string_view text) {
+  return std::string{text.substr(0, text.find('\n'))};
+}
+
+}  // namespace
+
+bool is_fine(const PGresult* result) {
+  const ExecStatusType status = PQresultStatus(result);
+  return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+}
+
+Error error_of(PGconn* connection, const PGresult* result, std::string_view operation) {
+  const char* state = result != nullptr ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : nullptr;
+  const char* primary =
+      result != nullptr ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : nullptr;
+  if (state == nullptr || primary == nullptr) {
+    std::string message = first_line(PQerrorMessage(connection));
+    if (message.empty()) message = "the connection to the database is lost";
+    return Error{ErrorCode::unreachable,
+                 operation,
+                 message,
+                 {.hint = "check host, port and network, and that the server runs"}};
+  }
+  for (const CodeRule& rule : kRules)
+    if (std::string_view{state}.starts_with(rule.state))
+      return Error{
+          rule.code, operation, primary, {.hint = std::string{rule.hint}, .detail_code = state}};
+  return Error{ErrorCode::internal, operation, primary, {.hint = {}, .detail_code = state}};
+}
+
+// --- Parameters ----------------------------------------------------------------------------------
+
+Parameters::Value& Parameters::at(int index) {
+  const auto place = static_cast<std::size_t>(index);
+  if (values_.size() <= place) values_.resize(place + 1);
+  values_[place] = {.null = false, .binary = false, .text = {}, .bytes = {}};
+  return values_[place];
+}
+
+void Parameters::set(int index, std::int64_t value) { at(index).text = std::to_string(value); }
+
+void Parameters::set_text(int index, std::string_view text) {
+  if (text.find('\0') != std::string_view::npos)
+    throw Error{ErrorCode::invalid_argument, "bind", "a text holds a NUL character"};
+  at(index).text = text;
+}
+
+void Parameters::set_bytes(int index, std::string_view bytes) {
+  Value& value = at(index);
+  value.binary = true;
+  value.bytes = bytes.data() != nullptr ? bytes : std::string_view{""};
+}
+
+// Source: PostgreSQL's array_send(): dimensions, has nulls, element type, then each dimension's
+// length and lower bound, then each element's length and bytes.
+void Parameters::set_array(int index, std::uint32_t element_type,
+                           std::span<const std::string_view> elements) {
+  Value& value = at(index);
+  value.binary = true;
+  for (const std::uint32_t head :
+       {1U, 0U, element_type, static_cast<std::uint32_t>(elements.size()), 1U})
+    append_network(value.text, head);
+  for (const std::string_view element : elements) {
+    append_network(value.text, static_cast<std::uint32_t>(element.size()));
+    value.text += element;
+  }
+  value.bytes = value.text;
+}
+
+void Parameters::set_null(int index) { at(index).null = true; }
+
+const char* const* Parameters::values() {
+  pointers_.clear();
+  lengths_.clear();
+  formats_.clear();
+  for (const Value& value : values_) {
+    pointers_.push_back(value.null     ? nullptr
+                        : value.binary ? value.bytes.data()
+                                       : value.text.c_str());
+    lengths_.push_back(static_cast<int>(value.bytes.size()));
+    formats_.push_back(value.binary ? 1 : 0);
+  }
+  return pointers_.data();
+}
+
+// --- Statement -----------------------------------------------------------------------------------
+
+PgStatement::PgStatement(Runner& runner, std::string sql, std::optional<Query> query)
+    : runner_{runner}, sql_{std::move(sql)}, query_{query} {}
+
+void PgStatement::bind_texts(int index, std::span<const std::string_view> texts) {
+  parameters_.set_array(index, kText, texts);
+}
+
+void PgStatement::bind_blobs(int index, std::span<const std::string_view> blobs) {
+  parameters_.set_array(index, kBytea, blobs);
+}
+
+bool PgStatement::step() {
+  if (result_ == nullptr) runner_.run(*this);
+  uuids_.clear();
+  return ++row_ < PQntuples(result_.get());
+}
+
+void PgStatement::take(Result result) {
+  result_ = std::move(result);
+  row_ = -1;
+}
+
+void PgStatement::reset() noexcept {
+  result_.reset();
+  row_ = -1;
+  uuids_.clear();
+  parameters_.clear();
+}
+
+std::string_view PgStatement::raw(int column) const {
+  const char* value = PQgetvalue(result_.get(), row_, column);
+  if (value == nullptr) return {};
+  return {value, static_cast<std::size_t>(PQgetlength(result_.get(), row_, column))};
+}
+
+bool PgStatement::is_null(int column) const {
+  return PQgetisnull(result_.get(), row_, column) != 0;
+}
+
+std::int64_t PgStatement::integer(int column) const {
+  const std::string_view bytes = raw(column);
+  if (bytes.empty()) return 0;  // NULL, as with SQLite.
+  switch (PQftype(result_.get(), column)) {
+    case kBool:
+      return bytes[0] != 0 ? 1 : 0;
+    case kInt2:
+      return from_network<std::int16_t>(bytes);
+    case kInt4:
+      return from_network<std::int32_t>(bytes);
+    case kInt8:
+    case kXid8:
+      return from_network<std::int64_t>(bytes);
+    case kTimestamptz: {
+      const auto us = from_network<std::int64_t>(bytes);
+      return us / 1'000 - (us % 1'000 < 0 ? 1 : 0) + kEpoch_ms;
+    }
+    default:
+      throw Error{ErrorCode::internal, "step",
+                  "column " + std::to_string(column) + " is no number: " + sql_};
+  }
+}
+
+std::string_view PgStatement::text(int column) const {
+  const std::string_view bytes = raw(column);
+  switch (PQftype(result_.get(), column)) {
+    case kJsonb:
+      return bytes.empty() ? bytes : bytes.substr(1);  // The first byte is a version number.
+    case kUuid: {
+      if (bytes.empty()) return bytes;
+      const auto place = static_cast<std::size_t>(column);
+      const auto columns = static_cast<std::size_t>(PQnfields(result_.get()));
+      if (uuids_.size() < columns) uuids_.resize(columns);
+      if (uuids_[place].empty()) uuids_[place] = uuid_text(bytes);
+      return uuids_[place];
+    }
+    default:
+      return bytes;
+  }
+}
+
+std::string_view PgStatement::blob(int column) const { return raw(column); }
+
+}  // namespace outseal::sql::postgres

@@ -1,0 +1,63 @@
+// The order in which a database's log is read; one implementation per dialect.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/batch.h"
+#include "sql/connection.h"
+
+namespace outseal::store {
+
+/// Which database a cursor belongs to (PostgreSQL; empty and 0 elsewhere).
+struct SourceIdentity {
+  std::string system;  ///< System identifier of the cluster.
+  std::int64_t timeline = 0;
+};
+
+/// How much one page may hold.
+struct PageLimits {
+  std::size_t events_max = 1'000;
+  std::size_t bytes_max = 1U << 20U;
+};
+
+/// Some rows of the log in its order. While step() is true, `rows` is at an event.
+class LogPage {
+ public:
+  virtual ~LogPage() = default;
+  virtual bool step() = 0;
+  virtual sql::Statement& rows() = 0;
+  /// The cursor after the row at hand; after step() said false, the one after all of them.
+  virtual Cursor cursor() const = 0;
+  /// Once step() said false: whether the log goes on right behind this page.
+  virtual bool goes_on() const = 0;
+};
+
+/// Reads the log of one connection. Forgets nothing that matters: a new one reads the same.
+///
+/// Threads: Not thread-safe; same rule as the connection.
+class LogReader {
+ public:
+  virtual ~LogReader() = default;
+
+  /// The database that is connected to, as a relay may read it.
+  /// @throws Error{refused} if the log cannot be read here: on a standby, or by a cursor of
+  ///         another cluster, of another timeline or from the future.
+  virtual SourceIdentity identify(const Cursor& cursor,
+                                  const std::optional<SourceIdentity>& known) = 0;
+
+  /// What comes after `from`. The page ends before the next one is opened.
+  virtual std::unique_ptr<LogPage> open(const Cursor& from, const PageLimits& limits) = 0;
+
+  /// The rows between the cursors of one batch, all of them, as they were when it was bound.
+  virtual sql::Statement& open_range(const Cursor& from, const Cursor& to) = 0;
+
+  /// The server's run that the last page came from; empty where a crash cannot go unnoticed.
+  virtual const std::string& incarnation() const = 0;
+};
+
+std::unique_ptr<LogReader> make_log_reader(sql::Connection& connection);
+
+}  // namespace outseal::store

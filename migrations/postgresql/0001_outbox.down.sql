@@ -1,0 +1,6 @@
+-- Takes every event with it. outseal-migrate refuses while unpublished events remain.
+DROP FUNCTION outseal.append(text, text, text, jsonb, jsonb, uuid, text);
+DROP FUNCTION outseal.append(text, text, text, text, jsonb, uuid, text);
+DROP FUNCTION outseal.append(text, text, text, bytea, jsonb, uuid, text);
+DROP TABLE outseal.outbox;
+DROP FUNCTION outseal.uuid_v7();

@@ -1,0 +1,2 @@
+DROP TABLE outseal.effect;
+DROP TABLE outseal.idempotency;

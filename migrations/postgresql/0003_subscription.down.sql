@@ -1,0 +1,3 @@
+DROP TABLE outseal.parked;
+DROP TABLE outseal.journal;
+DROP TABLE outseal.subscription;

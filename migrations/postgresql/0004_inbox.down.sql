@@ -1,0 +1,2 @@
+DROP TABLE outseal.inbox_position;
+DROP TABLE outseal.inbox;

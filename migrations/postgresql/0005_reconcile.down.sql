@@ -1,0 +1,4 @@
+DROP TABLE outseal.audit;
+DROP FUNCTION outseal.refuse_audit_change();
+DROP TABLE outseal.finding;
+DROP TABLE outseal.run;

@@ -1,0 +1,36 @@
+// Debian's PgBouncer in front of a PostgresServer, in transaction mode.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "support/postgres_server.h"
+
+namespace outseal::test {
+
+/// Is the program pgbouncer on this machine?
+bool pgbouncer_is_installed();
+
+/// Serves all databases of `server` to all of its roles, with their own passwords. The server must
+/// outlive it, but may be restarted meanwhile.
+///
+/// Threads: as PostgresServer.
+class PgBouncer {
+ public:
+  /// @param pool_size server connections per database and role (default_pool_size).
+  /// @throws std::runtime_error with the end of its log if it does not start.
+  explicit PgBouncer(const PostgresServer& server, int pool_size = 20);
+
+  int port() const { return served_.port; }
+  std::string log() const { return folder_->file("pgbouncer.log"); }
+  /// As PostgresServer::url().
+  std::string url(const std::string& database = "postgres",
+                  const std::string& user = "admin") const;
+
+ private:
+  const PostgresServer& server_;
+  std::unique_ptr<TempFolder> folder_;
+  Served served_;
+};
+
+}  // namespace outseal::test
