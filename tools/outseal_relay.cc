@@ -28,6 +28,13 @@ const Program kProgram{
          .required = {Option::db},
          .optional = {Option::config, Option::json},
          .run = relay_status},
+        {.path = "rebase",
+         .summary = "After a failover, a restore or a copy of the database: compares with the sink "
+                    "and lets the subscription go on behind its end, so that nothing is published "
+                    "twice. Exits with 1 if the sink holds events that the database has lost.",
+         .required = {Option::db, Option::sink},
+         .optional = {Option::subscription, Option::actor, Option::config, Option::json},
+         .run = relay_rebase},
         {.path = "parked list",
          .summary = "Lists events that were set aside, in the order of the log.",
          .required = {Option::db},

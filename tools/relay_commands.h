@@ -7,6 +7,7 @@ namespace outseal::tools {
 
 int relay_run(const Settings& settings);
 int relay_status(const Settings& settings);
+int relay_rebase(const Settings& settings);
 int parked_list(const Settings& settings);
 int parked_redrive(const Settings& settings);
 int parked_discard(const Settings& settings);

@@ -65,7 +65,7 @@ CREATE TABLE outseal.journal (
   event_count    bigint      NOT NULL,
   -- 'log': the events of the window with from_seq < seq <= to_seq that match the filter and are not
   -- parked. 'redrive': the parked events that were bound to these positions. 'rebase': positions
-  -- that the sink already held when an operator bound the cursor anew.
+  -- that the sink already held when an operator bound the cursor anew; parked says which events.
   kind           text        NOT NULL DEFAULT 'log' COLLATE "C",
   from_seq       bigint      NOT NULL,
   to_seq         bigint      NOT NULL,

@@ -9,8 +9,8 @@ CREATE TABLE outseal_subscription (
   event_source    TEXT    NOT NULL,
   state           TEXT    NOT NULL DEFAULT 'running',
   -- Cursor: everything up to here is bound to a position, parked or filtered out. SQLite reads by
-  -- seq alone; snap_from, snap_to and acked_snap are PostgreSQL's windows, kept so that both schemas
-  -- are one.
+  -- seq alone; snap_from, snap_to and acked_snap are PostgreSQL's, kept so that both schemas are
+  -- one.
   after_seq       INTEGER NOT NULL DEFAULT 0,
   snap_from       TEXT,
   snap_to         TEXT,
@@ -55,7 +55,7 @@ CREATE TABLE outseal_journal (
   event_count    INTEGER NOT NULL,
   -- 'log': the events with from_seq < seq <= to_seq that match the filter and are not parked.
   -- 'redrive': the parked events that were bound to these positions. 'rebase': positions that the
-  -- sink already held when an operator bound the cursor anew.
+  -- sink already held when an operator bound the cursor anew; parked says which events.
   kind           TEXT    NOT NULL DEFAULT 'log',
   from_seq       INTEGER NOT NULL,
   to_seq         INTEGER NOT NULL,

@@ -62,6 +62,7 @@ struct ParkedEntry {
 enum class BatchKind {
   log,      ///< A range of the log.
   redrive,  ///< Parked events that an operator queued again.
+  rebase,   ///< What the sink held when the cursor was bound anew; parked says which events.
 };
 
 /// Dense positions bound to events, and the bytes that every sender of them sends.

@@ -73,6 +73,13 @@ void BatchExam::examine(const JournalRow& row, Position end, BatchImage& image) 
   check_keys(row.first, entries);
   const bool retained = entries.size() >= row.count;
   if (!retained) ++unretained_;
+  if (row.kind == BatchKind::rebase) {
+    if (!same)
+      problems_.add("altered", row.first,
+                    "the positions from " + number(row.first) +
+                        " on do not hold what the rebase found there");
+    return name_ghosts(entries, image);
+  }
   if (same) {
     check_ids(row, entries, image);
     if (image.seen().back().id != row.last_event_id)
@@ -144,6 +151,16 @@ void BatchExam::check_ids(const JournalRow& row, const std::vector<LogEntry>& en
     problems_.add("order", row.first,
                   "the events of the batch at position " + number(row.first) +
                       " do not stand in the order of the outbox");
+}
+
+/// What a rebase found in the sink and not in the database: published, then lost by the database.
+void BatchExam::name_ghosts(const std::vector<LogEntry>& entries, const BatchImage& image) {
+  const auto known = offsets_of(entries);
+  for (const BatchImage::Seen& seen : image.seen())
+    if (!known.contains(seen.id))
+      problems_.add("ghost", seen.position,
+                    "event " + seen.id.to_string() + " at position " + number(seen.position) +
+                        " was published and then lost by the database (" + seen.where + ")");
 }
 
 /// Within and between log batches the log's own order holds, which the walk checks. So a key can

@@ -72,6 +72,7 @@ class BatchExam {
   static constexpr std::size_t kSuspectsMax = 1'000;
 
   std::vector<LogEntry> load_entries(const store::JournalRow& row);
+  void name_ghosts(const std::vector<LogEntry>& entries, const BatchImage& image);
   void check_ids(const store::JournalRow& row, const std::vector<LogEntry>& entries,
                  const BatchImage& image);
   void check_keys(Position first, const std::vector<LogEntry>& entries);

@@ -25,7 +25,10 @@ Position position_of(std::int64_t number) { return Position{static_cast<std::uin
 /// window.
 JournalRow row_of(const sql::Statement& columns, int base) {
   JournalRow row;
-  row.kind = columns.text(base) == "redrive" ? BatchKind::redrive : BatchKind::log;
+  const std::string_view kind = columns.text(base);
+  row.kind = kind == "log"       ? BatchKind::log
+             : kind == "redrive" ? BatchKind::redrive
+                                 : BatchKind::rebase;
   row.first = position_of(columns.integer(base + 1));
   row.count = static_cast<std::uint64_t>(columns.integer(base + 2));
   row.from.after_seq = Seq{columns.integer(base + 3)};

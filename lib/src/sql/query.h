@@ -60,6 +60,19 @@ enum class Query : std::size_t {
   redrive_event,
   undo_redrive,
 
+  // After a failover or restore (PostgreSQL).
+  own_transaction,
+  lowest_unpublished,
+  note_published,
+  forget_windows,
+  translate_subscription,
+  restamp_outbox,
+  list_subscriptions,
+  note_rebased,
+  delete_pending_journal,
+  insert_rebased,
+  rebase_subscription,
+
   // Retention.
   delete_published,
   delete_journal_before,
@@ -144,6 +157,8 @@ namespace postgres {
 std::string_view text(Query query);
 std::string_view reconcile_text(Query query);
 std::string_view operate_text(Query query);
+/// What only PostgreSQL has: windows of snapshots, and cursors bound anew.
+std::string_view window_text(Query query);
 }  // namespace postgres
 
 }  // namespace outseal::sql

@@ -16,7 +16,8 @@ namespace {
 constexpr int kScanFactor = 10;
 
 BatchKind kind_of(std::string_view text) {
-  return text == "redrive" ? BatchKind::redrive : BatchKind::log;
+  if (text == "log") return BatchKind::log;
+  return text == "redrive" ? BatchKind::redrive : BatchKind::rebase;
 }
 
 Batch empty_batch(BatchKind kind, const Cursor& from, const Tail& prior) {

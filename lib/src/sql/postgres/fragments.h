@@ -8,3 +8,15 @@
   "(NOT pg_visible_in_snapshot(o.tx, s.acked_snap) AND NOT (s.snap_to IS NOT " \
   "NULL AND o.seq <= s.acked_seq AND pg_visible_in_snapshot(o.tx, s.snap_to)))"
 #define OUTSEAL_MAY_WAIT "o.tx >= pg_snapshot_xmin(s.acked_snap)"
+
+// Columns of an event, in the order in which store/subscription_read.cc takes them.
+#define OUTSEAL_EVENT_COLUMNS                                                         \
+  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, o.payload, o.content_type, " \
+  "o.created_at"
+
+// What tells one run of a server from the next: a crash may have taken back transactions that were
+// not flushed yet, and behind a pooler nobody would notice.
+#define OUTSEAL_INCARNATION                                         \
+  "concat_ws('/', pg_postmaster_start_time(),"                      \
+  " CASE WHEN current_setting('server_version_num')::int >= 150000" \
+  " THEN pg_stat_get_bgwriter_stat_reset_time() END)"

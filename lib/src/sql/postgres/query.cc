@@ -2,15 +2,10 @@
 #include "sql/query.h"
 
 #include "outseal/error.h"
-#include "sql/postgres/connection.h"
+#include "sql/postgres/fragments.h"
 
 namespace outseal::sql::postgres {
 namespace {
-
-// Columns of an event, in the order in which store/subscription_read.cc takes them.
-#define OUTSEAL_EVENT_COLUMNS                                                         \
-  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, o.payload, o.content_type, " \
-  "o.created_at"
 
 std::string_view service_text(Query query) {
   switch (query) {
@@ -122,70 +117,6 @@ std::string_view lease_text(Query query) {
     case Query::release_lease:
       return "UPDATE outseal.subscription SET lease_owner = NULL, lease_until = 'epoch',"
              " updated_at = to_timestamp($3::float8 / 1000) WHERE name = $1 AND epoch = $2";
-    default:
-      return {};
-  }
-}
-
-// What tells one run of a server from the next: a crash may have taken back transactions that were
-// not flushed yet, and behind a pooler nobody would notice.
-#define OUTSEAL_INCARNATION                                         \
-  "concat_ws('/', pg_postmaster_start_time(),"                      \
-  " CASE WHEN current_setting('server_version_num')::int >= 150000" \
-  " THEN pg_stat_get_bgwriter_stat_reset_time() END)"
-
-// A window is what is visible in the snapshot `to` and not in the snapshot `from`: transactions
-// from xmax(from) up to xmax(to), and those that were still running in `from` ("late").
-std::string_view window_text(Query query) {
-  switch (query) {
-    // -> snapshot, 1 on a standby, timeline, system identifier, incarnation. One cheap statement:
-    // it is what an idle relay asks all the time. Takes no xid.
-    case Query::source_state:
-      return "SELECT pg_current_snapshot()::text, pg_is_in_recovery(),"
-             " CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name("
-             "  pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,"
-             " (SELECT system_identifier FROM pg_control_system())::text,"
-             " " OUTSEAL_INCARNATION;
-    // xmax of from, xmax of to, to, late xids, rows at most, bytes at most -> event, rows found.
-    // For small windows: by transaction, then sorted. Rows found = rows at most: there may be more,
-    // and these are not the first ones.
-    case Query::read_window:
-      return "SELECT " OUTSEAL_EVENT_COLUMNS
-             ", o.found FROM (SELECT w.*, count(*) OVER () AS found, sum(octet_length(w.payload))"
-             "  OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - octet_length(w.payload) AS before"
-             "  FROM ((SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
-             "    AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.tx, f.seq LIMIT $5)"
-             "   UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
-             "    (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx ORDER BY e.seq LIMIT $5) l"
-             "    LIMIT $5) LIMIT $5) w) o"
-             " WHERE o.before < $6 ORDER BY o.seq";
-    // xmax of from, xmax of to -> lowest and highest seq. Only the index is read.
-    case Query::window_bounds:
-      return "SELECT min(o.seq), max(o.seq) FROM outseal.outbox o"
-             " WHERE o.tx >= $1::xid8 AND o.tx < $2::xid8";
-    // xmax of from, xmax of to, to, late xids, rows at most, bytes at most, after seq, highest seq
-    //   of the window, after seq in the window's own range -> event, rows found.
-    // For huge windows: by seq, O(page) a page. Rows found < rows at most: these are the last ones.
-    case Query::read_window_page:
-      return "SELECT " OUTSEAL_EVENT_COLUMNS
-             ", o.found FROM (SELECT w.*, count(*) OVER () AS found, sum(octet_length(w.payload))"
-             "  OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - octet_length(w.payload) AS before"
-             "  FROM ((SELECT f.* FROM outseal.outbox f WHERE f.seq > $9 AND f.seq <= $8"
-             "    AND f.tx >= $1::xid8 AND f.tx < $2::xid8"
-             "    AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.seq LIMIT $5)"
-             "   UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
-             "    (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx AND e.seq > $7"
-             "     ORDER BY e.seq LIMIT $5) l)"
-             "   ORDER BY seq LIMIT $5) w) o"
-             " WHERE o.before < $6 ORDER BY o.seq";
-    // xmax of from, xmax of to, to, late xids, from seq (exclusive), to seq (inclusive)
-    case Query::read_window_range:
-      return "SELECT " OUTSEAL_EVENT_COLUMNS
-             " FROM (SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
-             "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) AND f.seq > $5 AND f.seq <= $6"
-             "  UNION ALL SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
-             "   (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx AND e.seq > $5"
-             "    AND e.seq <= $6) l) o ORDER BY o.seq";
     default:
       return {};
   }
@@ -359,29 +290,7 @@ std::string_view retention_text(Query query) {
   }
 }
 
-// jit: its compilation costs more than any of these queries, and forbidden plans look dear to it.
-#define OUTSEAL_PIN_INDEX                                                      \
-  "set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)," \
-  " set_config('enable_bitmapscan', 'off', true)"
-
 }  // namespace
-
-std::string_view pinned_settings(Query query) {
-  switch (query) {
-    case Query::read_window:
-    case Query::window_bounds:
-    case Query::read_window_range:
-      return OUTSEAL_PIN_INDEX;
-    case Query::read_window_page:
-    case Query::delete_published:
-      // In the order of seq, and stop: never the whole window sorted for each page.
-      return OUTSEAL_PIN_INDEX
-          ", set_config('enable_sort', 'off', true),"
-          " set_config('enable_incremental_sort', 'off', true)";
-    default:
-      return {};
-  }
-}
 
 std::string_view text(Query query) {
   for (const auto& area : {service_text, lease_text, window_text, read_text, journal_text,

@@ -110,9 +110,10 @@ std::string_view journal_walk_text(Query query) {
     // acked seq is in, chain hash, version, and the last journal row as list_journal has it; one
     // statement, so that a relay at work cannot come between
     case Query::journal_state:
-      return "SELECT s.bound_position, s.acked_position, s.acked_event_id, s.acked_seq, NULL, NULL,"
-             " s.chain_hash, s.version, j.kind, j.first_position, j.event_count, j.from_seq,"
-             " j.to_seq, j.last_event_id, j.hash, j.chain_hash, j.snap_from, j.snap_to"
+      return "SELECT s.bound_position, s.acked_position, s.acked_event_id, s.acked_seq,"
+             " s.acked_snap, s.snap_to, s.chain_hash, s.version, j.kind, j.first_position,"
+             " j.event_count, j.from_seq, j.to_seq, j.last_event_id, j.hash, j.chain_hash,"
+             " j.snap_from, j.snap_to"
              " FROM outseal_subscription s LEFT JOIN outseal_journal j ON j.subscription = s.name"
              " AND j.first_position = (SELECT max(k.first_position) FROM outseal_journal k"
              "  WHERE k.subscription = s.name) WHERE s.name = ?1";

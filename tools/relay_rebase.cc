@@ -1,0 +1,65 @@
+// outseal-relay rebase: lets a subscription go on after a failover, a restore or a copy.
+#include <string>
+
+#include "console.h"
+#include "database.h"
+#include "outseal/error.h"
+#include "relay_commands.h"
+#include "sinks/factory.h"
+#include "store/audit.h"
+#include "store/rebase.h"
+#include "store/subscription.h"
+
+namespace outseal::tools {
+
+namespace {
+
+void print_json(const store::RebaseResult& result) {
+  JsonObject object;
+  object.add("needed", result.needed).add("translated", result.translated);
+  object.add("acked", result.acked.value()).add("tail", result.tail.value());
+  object.add("known", result.known).add("ghosts", result.ghosts);
+  object.add_raw("ghost_ids", json_array(result.ghost_ids));
+  print_line(object.text());
+}
+
+void print_text(const std::string& name, const store::RebaseResult& result) {
+  if (!result.needed) {
+    print_line("nothing to do: the cursor of " + name + " belongs to this database");
+    return;
+  }
+  if (result.translated) print_line("the log was stamped anew: it came from another cluster");
+  print_line(name + " goes on behind position " + std::to_string(result.tail.value()) +
+             "; the database knew of " + std::to_string(result.acked.value()));
+  print_line("in the sink and in the database " + std::to_string(result.known) +
+             ", in the sink alone " + std::to_string(result.ghosts));
+  for (const std::string& id : result.ghost_ids)
+    print_line("  published, then lost by the database: " + id);
+}
+
+}  // namespace
+
+int relay_rebase(const Settings& settings) {
+  const std::string name = settings.text(Option::subscription);
+  const Url sink_url = Url::parse(settings.origin(Option::sink), settings.text(Option::sink));
+  const auto connection = open_database(settings);
+  const auto spec = store::find_subscription(*connection, name);
+  if (!spec)
+    throw Error{ErrorCode::invalid_argument,
+                "rebase",
+                "there is no subscription '" + name + "'",
+                {.hint = "see the names with: outseal-relay status"}};
+  if (spec->sink != sinks::sink_identity(sink_url))
+    throw Error{ErrorCode::refused,
+                "rebase",
+                "subscription " + name + " has the sink " + spec->sink,
+                {.hint = "give the same sink, or a copy of it under the same name"}};
+  const auto sink = sinks::make_sink(sink_url, {.event_source = spec->event_source});
+  const std::string actor = settings.text(Option::actor);
+  const store::RebaseResult result =
+      store::rebase(*connection, name, *sink, actor.empty() ? store::current_actor() : actor);
+  settings.toggle(Option::json) ? print_json(result) : print_text(name, result);
+  return result.ghosts > 0 ? kExitFindings : kExitFine;
+}
+
+}  // namespace outseal::tools
