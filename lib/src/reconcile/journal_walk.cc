@@ -56,16 +56,34 @@ bool is_between_windows(const Cursor& place) {
   return !place.snap_from.empty() && place.snap_to.empty();
 }
 
+/// The place between two windows behind `place`; itself if it is such a one.
+Cursor end_of_window(const Cursor& place) {
+  return {.after_seq = {},
+          .snap_from = is_between_windows(place) ? place.snap_from : place.snap_to};
+}
+
 /// Whether a log that is read on from `place` gives something again that comes before `end`.
 bool is_behind(const Cursor& place, const Cursor& end) {
   if (is_same_window(place, end))
     return !is_between_windows(place) && place.after_seq < end.after_seq;
   if (place.snap_from.empty() || end.snap_from.empty()) return true;  // By hand: they must have it.
   const Snapshot begin = Snapshot::parse(place.snap_from);
-  const Snapshot passed = Snapshot::parse(is_between_windows(end) ? end.snap_from : end.snap_to);
+  const Snapshot passed = Snapshot::parse(end_of_window(end).snap_from);
   return begin.xmax < passed.xmax ||
          std::any_of(begin.running.begin(), begin.running.end(),
                      [&](store::Xid running) { return passed.has_ended(running); });
+}
+
+/// Whether the log was read at least as far when it came to `place` as when it came to `end`.
+bool reaches(const Cursor& place, const Cursor& end) {
+  return !is_behind(is_same_window(place, end) ? place : end_of_window(place), end);
+}
+
+/// Whether the cursor was bound anew at this row, or the row is from before that and has lost its
+/// window: how far the log was read then is not known.
+bool has_no_window(const JournalRow& row) {
+  return row.kind != BatchKind::log && row.from.snap_from == kFirstSnapshot &&
+         row.from.snap_to == kFirstSnapshot;
 }
 
 std::string text_of(const Cursor& place) {
@@ -136,9 +154,10 @@ void walk_range(sql::Connection& connection, const SubscriptionInfo& subscriptio
     if (!is_between_windows(from)) walk(to.snap_from, to.snap_to, from.after_seq, to.after_seq);
     return;
   }
-  const bool between = is_between_windows(from);
-  if (!between && !walk(from.snap_from, from.snap_to, from.after_seq, Seq{INT64_MAX})) return;
-  const std::string& next = between ? from.snap_from : from.snap_to;
+  if (!is_between_windows(from) &&
+      !walk(from.snap_from, from.snap_to, from.after_seq, Seq{INT64_MAX}))
+    return;
+  const std::string next = end_of_window(from).snap_from;
   if (next != to.snap_from && !walk(next, to.snap_from, Seq{0}, Seq{INT64_MAX})) return;
   if (!is_between_windows(to)) walk(to.snap_from, to.snap_to, Seq{0}, to.after_seq);
 }
@@ -236,6 +255,7 @@ void JournalWalk::check_link(const JournalRow& row) {
 }
 
 void JournalWalk::check_range(const JournalRow& row) {
+  if (has_no_window(row)) log_end_.reset();
   if (row.kind != BatchKind::log) return;
   if (is_behind(row.to, row.from) || (log_end_ && is_behind(row.from, *log_end_))) {
     problems_.add("order", row.first,
@@ -246,7 +266,7 @@ void JournalWalk::check_range(const JournalRow& row) {
   } else if (log_end_) {
     check_nothing_lost(*log_end_, row.from);
   }
-  if (!log_end_ || !is_behind(row.to, *log_end_)) log_end_ = row.to;
+  if (!log_end_ || reaches(row.to, *log_end_)) log_end_ = row.to;
 }
 
 void JournalWalk::check_nothing_lost(const Cursor& from, const Cursor& to) {

@@ -104,7 +104,8 @@ class Driver {
     log_.reset();
     connection_ = sql::open(options_.database);
     store::require_schema(*connection_);
-    log_.emplace(*connection_, options_.subscription.name, *sink_);
+    log_.emplace(*connection_, options_.subscription.name, *sink_,
+                 [this] { return sql::open(options_.database); });
   }
 
   /// Carries out a database command; trouble that may pass becomes an input of its own.

@@ -48,6 +48,11 @@ class Statement {
   virtual std::string_view text(int column) const = 0;
   virtual std::string_view blob(int column) const = 0;
   virtual bool is_null(int column) const = 0;
+
+  /// Where rows come all at once (PostgreSQL): how many there are, after the first step(); and
+  /// makes `row`, counted from 0, the current one.
+  virtual std::int64_t row_count() const;
+  virtual void go_to(std::int64_t row);
 };
 
 /// Resets a statement at the end of a scope, also when an exception passes.
@@ -77,6 +82,8 @@ class Connection {
   virtual Statement& statement(Query query) = 0;
   /// Runs SQL that returns nothing; several statements are allowed.
   virtual void execute(std::string_view sql) = 0;
+  /// Another statement of the same text, with rows of its own.
+  virtual std::unique_ptr<Statement> another(Query query) = 0;
   /// A statement of free text, for migrations and tests.
   virtual std::unique_ptr<Statement> prepare(std::string_view sql) = 0;
   /// Rows changed by the last INSERT, UPDATE or DELETE.

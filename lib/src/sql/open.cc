@@ -24,6 +24,14 @@ void Statement::bind_blobs(int, std::span<const std::string_view>) {
   throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
 }
 
+std::int64_t Statement::row_count() const {
+  throw Error{ErrorCode::internal, "step", "this database gives rows one by one"};
+}
+
+void Statement::go_to(std::int64_t) {
+  throw Error{ErrorCode::internal, "step", "this database gives rows one by one"};
+}
+
 std::string_view text(std::string_view dialect, Query query) {
   return dialect == "sqlite" ? sqlite::text(query) : postgres::text(query);
 }

@@ -41,6 +41,7 @@ enum class Query : std::size_t {
   window_bounds,
   read_window_page,
   read_window_range,
+  read_payload,
   read_queued,
   read_redriven,
   excluded_seqs,
@@ -61,6 +62,8 @@ enum class Query : std::size_t {
   undo_redrive,
 
   // After a failover or restore (PostgreSQL).
+  log_is_ahead,
+  prepared_appender,
   own_transaction,
   lowest_unpublished,
   note_published,

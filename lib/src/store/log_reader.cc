@@ -1,6 +1,8 @@
 // SQLite: one writer at a time, so the order of numbers is the order of commits.
 #include "store/log_reader.h"
 
+#include <utility>
+
 #include "store/window_reader.h"
 
 namespace outseal::store {
@@ -57,9 +59,10 @@ class SequenceReader final : public LogReader {
 
 }  // namespace
 
-std::unique_ptr<LogReader> make_log_reader(sql::Connection& connection) {
+std::unique_ptr<LogReader> make_log_reader(sql::Connection& connection,
+                                           OpenConnection open_second) {
   if (connection.dialect() == "sqlite") return std::make_unique<SequenceReader>(connection);
-  return std::make_unique<WindowReader>(connection);
+  return std::make_unique<WindowReader>(connection, std::move(open_second));
 }
 
 }  // namespace outseal::store

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,9 @@ struct SourceIdentity {
   std::string system;  ///< System identifier of the cluster.
   std::int64_t timeline = 0;
 };
+
+/// A timeline that no cluster has: the cursor was translated, but its sink not looked at yet.
+inline constexpr std::int64_t kUnverifiedTimeline = -1;
 
 /// How much one page may hold.
 struct PageLimits {
@@ -58,6 +62,12 @@ class LogReader {
   virtual const std::string& incarnation() const = 0;
 };
 
-std::unique_ptr<LogReader> make_log_reader(sql::Connection& connection);
+/// Opens one more connection to the same database.
+using OpenConnection = std::function<std::unique_ptr<sql::Connection>()>;
+
+/// `open_second`: on PostgreSQL a huge backlog is fetched ahead over a connection of its own, if
+/// there may be one.
+std::unique_ptr<LogReader> make_log_reader(sql::Connection& connection,
+                                           OpenConnection open_second = {});
 
 }  // namespace outseal::store

@@ -25,8 +25,6 @@ constexpr std::chrono::milliseconds kWait{30'000};
 constexpr std::size_t kGhostIdsMax = 20;
 /// A snapshot in which nothing of a log is visible: numbers of transactions begin at 3.
 const std::string kNothing = "3:3:";
-/// A timeline that no cluster has: the cursor was translated, its sink not looked at.
-constexpr std::int64_t kUnverified = -1;
 
 [[noreturn]] void refuse(const std::string& message, const std::string& hint) {
   throw Error{ErrorCode::refused, "rebase", message, {.hint = hint}};
@@ -35,6 +33,7 @@ constexpr std::int64_t kUnverified = -1;
 /// A subscription's row as far as a rebase needs it.
 struct Row {
   Cursor cursor;  ///< Where to read on: before the pending batch, if there is one.
+  Position bound;
   Tail acked;
   std::string system;
   std::int64_t timeline = 0;
@@ -42,7 +41,6 @@ struct Row {
 
 Row read_row(sql::Connection& connection, const std::string& name) {
   Row row;
-  Position bound;
   {
     const sql::Use read{connection.statement(Query::read_subscription)};
     read->bind_text(0, name);
@@ -58,17 +56,17 @@ Row read_row(sql::Connection& connection, const std::string& name) {
     row.cursor = {.after_seq = Seq{read->integer(1)},
                   .snap_from = std::string{read->text(9)},
                   .snap_to = std::string{read->text(10)}};
-    bound = Position{static_cast<std::uint64_t>(read->integer(2))};
+    row.bound = Position{static_cast<std::uint64_t>(read->integer(2))};
     row.acked.position = Position{static_cast<std::uint64_t>(read->integer(3))};
     row.acked.event_id = EventId::parse(read->text(4)).value_or(EventId{});
     row.system = read->text(11);
     row.timeline = read->integer(12);
   }
   if (row.cursor.snap_to.empty()) row.cursor.after_seq = Seq{0};
-  if (bound == row.acked.position) return row;
+  if (row.bound == row.acked.position) return row;
   const sql::Use find{connection.statement(Query::find_journal)};
   find->bind_text(0, name);
-  find->bind(1, static_cast<std::int64_t>(bound.value()));
+  find->bind(1, static_cast<std::int64_t>(row.bound.value()));
   if (!find->step()) return row;
   if (find->text(0) == "log")
     row.cursor = {.after_seq = Seq{find->integer(3)},
@@ -156,6 +154,7 @@ void translate_cursor(sql::Connection& connection, const std::string& name, cons
     find->bind_text(0, row.cursor.snap_from);
     row.cursor.snap_to.empty() ? find->bind_null(1) : find->bind_text(1, row.cursor.snap_to);
     find->bind(2, row.cursor.after_seq.value());
+    find->bind_text(3, name);
     find->step();
     lowest = find->integer(0);
   }
@@ -179,7 +178,7 @@ void translate_cursor(sql::Connection& connection, const std::string& name, cons
   move->bind(1, lowest - 1);
   move->bind_text(2, kNothing);
   move->bind_text(3, window_end);
-  move->bind(4, kUnverified);
+  move->bind(4, kUnverifiedTimeline);
   move->step();
 }
 
@@ -280,6 +279,25 @@ bool is_ahead(const Cursor& cursor, const std::string& present) {
          (!cursor.snap_to.empty() && Snapshot::parse(cursor.snap_to).xmax > xmax);
 }
 
+/// Whether the numbers of transactions in the cursor or in the log are another cluster's.
+bool is_foreign(sql::Connection& connection, const Row& row, const SourceIdentity& source) {
+  if (!row.system.empty() && row.system != source.system) return true;
+  const sql::Use ahead{connection.statement(Query::log_is_ahead)};
+  if (ahead->step() && ahead->integer(0) != 0) return true;
+  const sql::Use state{connection.statement(Query::source_state)};
+  state->step();
+  return is_ahead(row.cursor, std::string{state->text(0)});
+}
+
+/// Its events cannot be seen and may be in the sink: they would be taken for ghosts now, and be
+/// published again when it commits.
+void refuse_prepared(sql::Connection& connection) {
+  const sql::Use find{connection.statement(Query::prepared_appender)};
+  if (find->step())
+    refuse("the prepared transaction '" + std::string{find->text(0)} + "' has events",
+           "COMMIT PREPARED or ROLLBACK PREPARED it first");
+}
+
 /// Gives back the sink's lock also when an exception passes.
 struct OpenSink {
   Sink& sink;
@@ -294,27 +312,24 @@ RebaseResult rebase(sql::Connection& connection, const std::string& subscription
     throw Error{ErrorCode::invalid_argument, "rebase", "only a PostgreSQL database is rebased"};
   const auto reader = make_log_reader(connection);
   const SourceIdentity source = reader->identify({}, std::nullopt);
-  RebaseResult result;
   const Row before =
       sql::transact(connection, kWait, [&] { return read_row(connection, subscription); });
-  std::string present;
-  {
-    const sql::Use state{connection.statement(Query::source_state)};
-    state->step();
-    present = state->text(0);
-  }
-  const bool ahead = is_ahead(before.cursor, present);
-  result.acked = result.tail = before.acked.position;
-  if (before.system == source.system && before.timeline == source.timeline && !ahead) return result;
-
   const OpenSink open{sink};
   const Published published = read_sink(sink, before.acked);
+  const bool foreign = is_foreign(connection, before, source);
+  const bool moved = !before.system.empty() && before.timeline != source.timeline;
+  RebaseResult result;
+  result.acked = result.tail = before.acked.position;
+  // A sink that is ahead of what was ever bound: the same cluster, brought back to an older state.
+  if (!foreign && !moved && published.tail.position <= before.bound) return result;
+
   sql::transact(connection, kWait, [&] {
     sql::Use { connection.statement(Query::take_turns) } -> step();
     Row row = read_row(connection, subscription);
     if (row.acked != before.acked)
       refuse("a relay has moved the subscription meanwhile", "stop all of its relays, try again");
-    if (row.system != source.system || ahead) {
+    refuse_prepared(connection);
+    if (foreign) {
       translate(connection);
       result.translated = true;
     }

@@ -83,11 +83,12 @@ std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
                           .event_source = std::string{find->text(2)}};
 }
 
-SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink)
+SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
+                                 OpenConnection open_second)
     : connection_{connection},
       name_{std::move(name)},
       sink_{sink},
-      reader_{make_log_reader(connection)} {}
+      reader_{make_log_reader(connection, std::move(open_second))} {}
 
 std::optional<Seq> oldest_event(sql::Connection& connection) {
   const sql::Use find{connection.statement(sql::Query::oldest_event)};
@@ -177,7 +178,9 @@ Written SubscriptionLog::bind(const Batch& batch, const std::optional<Ack>& ack,
     bind_snapshot(update, 9, batch.to.snap_from);
     bind_snapshot(update, 10, batch.to.snap_to);
     bind_snapshot(update, 11, done.snap_from);
-    update->bind_text(12, reader_->incarnation());
+    update->bind_text(12, mutant("no_incarnation_check")
+                              ? std::string_view{""}
+                              : std::string_view{reader_->incarnation()});
     compare_and_set(update);
     write_parked(batch);
     if (!empty && !mutant("no_intent")) write_journal(batch, chain);

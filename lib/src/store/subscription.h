@@ -91,7 +91,9 @@ std::optional<Seq> oldest_event(sql::Connection& connection);
 class SubscriptionLog {
  public:
   /// `sink` encodes the events; only Sink::encode is called.
-  SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink);
+  /// `open_second` as in make_log_reader().
+  SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
+                  OpenConnection open_second = {});
 
   /// Creates the subscription, or checks that it is the one that `spec` describes. One that nobody
   /// leads and that has read nothing yet takes over what `spec` says.

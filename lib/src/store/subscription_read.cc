@@ -62,7 +62,19 @@ std::vector<std::int64_t> SubscriptionLog::excluded_seqs(Seq from, Seq to) {
 /// Gives the row a position, or sets it aside. False once the page is full.
 bool SubscriptionLog::take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
                                std::set<std::string, std::less<>>& blocked) {
-  const EventRow event = event_row(row);
+  EventRow event = event_row(row);
+  std::optional<sql::Use> large;
+  if (row.is_null(6)) {  // Too large to come with the others.
+    sql::Statement& payload = connection_.statement(sql::Query::read_payload);
+    large.emplace(payload);
+    payload.bind(0, event.seq.value());
+    if (!payload.step())
+      throw Error{ErrorCode::refused,
+                  "read_page",
+                  "event " + event.id.to_string() + " has left the outbox unpublished",
+                  {.hint = "somebody deleted it by hand"}};
+    event.payload = payload.blob(0);
+  }
   if (!event.key.empty() && blocked.contains(event.key)) {
     batch.parked.push_back({event.seq, true, "an earlier event of its key is parked"});
     return true;

@@ -1,6 +1,8 @@
 #include "store/window_reader.h"
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include "base/failpoint.h"
 #include "outseal/error.h"
@@ -8,80 +10,107 @@
 namespace outseal::store {
 namespace {
 
+using sql::Query;
 using std::chrono::steady_clock;
 
 /// An empty window that took longer than this to look through holds rows of transactions that still
 /// run: the cursor then moves on, durably, so that they are not passed again by each poll.
 constexpr std::chrono::milliseconds kSlowLook{10};
+/// Payloads above this share of a page are read one by one.
+constexpr std::size_t kInlineShares = 4;
+constexpr std::size_t kInlineBytesMin = 2'048;
 
 [[noreturn]] void refuse(std::string message, std::string hint) {
   throw Error{ErrorCode::refused, "read", std::move(message), {.hint = std::move(hint)}};
 }
 
-class WindowPage final : public LogPage {
- public:
-  /// `first`: whether the first row was stepped to already.
-  WindowPage(sql::Statement& rows, Cursor inside, std::int64_t rows_max, bool first)
-      : use_{std::make_unique<sql::Use>(rows)},
-        rows_{&rows},
-        inside_{std::move(inside)},
-        rows_max_{rows_max},
-        stepped_{first} {}
-  /// A page without rows; the cursor after it is `end`.
-  explicit WindowPage(Cursor end) : inside_{std::move(end)} {}
-
-  bool step() override {
-    if (rows_ == nullptr) return false;
-    if (!stepped_ && !rows_->step()) {
-      if (found_ == count_ && found_ < rows_max_) {
-        inside_.snap_from = std::move(inside_.snap_to);
-        inside_.snap_to.clear();
-      }
-      return false;
-    }
-    stepped_ = false;
-    ++count_;
-    found_ = rows_->integer(9);
-    inside_.after_seq = Seq{rows_->integer(0)};
-    return true;
-  }
-  sql::Statement& rows() override { return *rows_; }
-  Cursor cursor() const override { return inside_; }
-  bool goes_on() const override { return !inside_.snap_to.empty(); }
-
- private:
-  std::unique_ptr<sql::Use> use_;
-  sql::Statement* rows_ = nullptr;
-  Cursor inside_;
-  std::int64_t rows_max_ = 0;
-  std::int64_t count_ = 0;
-  std::int64_t found_ = 0;  ///< Rows before the page was cut to its bytes.
-  bool stepped_ = false;
-};
-
-}  // namespace
-
-WindowReader::Window WindowReader::make_window(const std::string& from, const std::string& to) {
-  Window window{.from = from,
-                .to = to,
-                .begin = Snapshot::parse(from),
-                .end = Snapshot::parse(to),
-                .late = {}};
-  window.late = ended_since(window.begin, window.end);
-  return window;
+/// So that a chunk of any rows stays within a few times the page's bytes.
+std::int64_t inline_bytes(const PageLimits& limits) {
+  return static_cast<std::int64_t>(
+      std::max(kInlineBytesMin, kInlineShares * limits.bytes_max / limits.events_max));
 }
 
-void WindowReader::bind_window(sql::Statement& rows, const Window& window) const {
+/// Binds what all queries of a window begin with.
+void bind_window(sql::Statement& rows, const Window& window) {
   rows.bind(0, static_cast<std::int64_t>(window.begin.xmax));
   rows.bind(1, static_cast<std::int64_t>(window.end.xmax));
-  if (&rows == &connection_.statement(sql::Query::window_bounds)) return;
   rows.bind_text(2, window.to);
   rows.bind_text(3, window.late);
 }
 
+/// The rows of a chunk from its `next` on. What is not taken stays there for the next page.
+class ChunkPage final : public LogPage {
+ public:
+  ChunkPage(Chunk& chunk, Cursor inside) : chunk_{chunk}, cursor_{std::move(inside)} {}
+
+  bool step() override {
+    if (chunk_.next == chunk_.count) {
+      if (chunk_.is_last && !cursor_.snap_to.empty()) {
+        cursor_.snap_from = std::move(cursor_.snap_to);
+        cursor_.snap_to.clear();
+      }
+      return false;
+    }
+    chunk_.rows->go_to(chunk_.next++);
+    chunk_.after_seq = chunk_.rows->integer(0);
+    cursor_.after_seq = Seq{chunk_.after_seq};
+    return true;
+  }
+  sql::Statement& rows() override { return *chunk_.rows; }
+  Cursor cursor() const override { return cursor_; }
+  bool goes_on() const override { return !cursor_.snap_to.empty(); }
+
+ private:
+  Chunk& chunk_;
+  Cursor cursor_;
+};
+
+/// Nothing new; the cursor after it.
+class EmptyPage final : public LogPage {
+ public:
+  explicit EmptyPage(Cursor end) : end_{std::move(end)} {}
+  bool step() override { return false; }
+  sql::Statement& rows() override { throw Error{ErrorCode::internal, "read", "no row"}; }
+  Cursor cursor() const override { return end_; }
+  bool goes_on() const override { return false; }
+
+ private:
+  Cursor end_;
+};
+
+/// Takes over the rows of a statement that has run.
+Chunk make_chunk(std::unique_ptr<sql::Statement> rows, std::int64_t after_seq,
+                 std::int64_t rows_max) {
+  Chunk chunk;
+  rows->step();
+  chunk.count = rows->row_count();
+  chunk.after_seq = chunk.last_seq = after_seq;
+  chunk.is_last = chunk.count < rows_max;
+  if (chunk.count > 0) {
+    rows->go_to(chunk.count - 1);
+    chunk.last_seq = rows->integer(0);
+  }
+  chunk.rows = std::move(rows);
+  return chunk;
+}
+
+}  // namespace
+
+Window::Window(std::string snap_from, std::string snap_to)
+    : from{std::move(snap_from)},
+      to{std::move(snap_to)},
+      begin{Snapshot::parse(from)},
+      end{Snapshot::parse(to)},
+      late{mutant("no_late_transactions") ? "{}" : ended_since(begin, end)} {}
+
+WindowReader::WindowReader(sql::Connection& connection, OpenConnection open_second)
+    : connection_{connection}, open_second_{std::move(open_second)} {}
+
+WindowReader::~WindowReader() { forget_window(); }
+
 /// The present snapshot of a server that may be read.
 std::string WindowReader::look() {
-  const sql::Use state{connection_.statement(sql::Query::source_state)};
+  const sql::Use state{connection_.statement(Query::source_state)};
   state->step();
   if (state->integer(1) != 0 && !mutant("no_standby_check"))
     refuse("the database is a standby: it does not tell which transactions are running",
@@ -93,6 +122,7 @@ std::string WindowReader::look() {
                std::to_string(source_.timeline),
            "after a failover or restore: outseal-relay rebase");
   source_ = std::move(now);
+  if (state->text(4) != incarnation_) forget_window();  // It may hold what a crash took back.
   incarnation_ = state->text(4);
   return std::string{state->text(0)};
 }
@@ -107,6 +137,8 @@ SourceIdentity WindowReader::identify(const Cursor& cursor,
     refuse("the cursor belongs to another database cluster (system " + known->system + ", here " +
                source_.system + "): the database was restored from a dump or copied",
            way_out);
+  if (known && known->timeline == kUnverifiedTimeline)
+    refuse("another subscription was rebased after a restore, this one not yet", way_out);
   if (known && known->timeline != source_.timeline)
     refuse("the database is on timeline " + std::to_string(source_.timeline) +
                ", the cursor is from timeline " + std::to_string(known->timeline) +
@@ -116,71 +148,121 @@ SourceIdentity WindowReader::identify(const Cursor& cursor,
     if (!snapshot.empty() && Snapshot::parse(snapshot).xmax > Snapshot::parse(present).xmax)
       refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
              way_out);
+  if (cursor.snap_from.empty()) return source_;
+  const sql::Use log{connection_.statement(sql::Query::log_is_ahead)};
+  if (log->step() && log->integer(0) != 0)
+    refuse(
+        "the outbox is ahead of the database: it has events of transactions that do not exist, "
+        "so it was restored from another cluster",
+        way_out);
   return source_;
 }
 
 std::unique_ptr<LogPage> WindowReader::open(const Cursor& from, const PageLimits& limits) {
-  if (from.snap_to.empty()) return open_window(from, limits);
+  if (from.snap_to.empty()) return open_next(from, limits);
   look();
-  return open_page(make_window(from.snap_from, from.snap_to), from, limits);
+  if (window_.from != from.snap_from || window_.to != from.snap_to) {
+    forget_window();
+    window_ = Window{from.snap_from, from.snap_to};
+    find_bounds();
+  }
+  return open_inside(from, limits);
 }
 
 /// Looks whether there is a new window; reads it if it is small.
-std::unique_ptr<LogPage> WindowReader::open_window(const Cursor& from, const PageLimits& limits) {
+std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageLimits& limits) {
   const auto begin = steady_clock::now();
-  const Window window = make_window(from.snap_from, look());
-  if (window.is_empty()) return std::make_unique<WindowPage>(from);
+  forget_window();
+  Window window{from.snap_from, look()};
+  if (window.is_empty()) return std::make_unique<EmptyPage>(from);
   if (window.end.xmax < window.begin.xmax)
     refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
            "after a failover or restore: outseal-relay rebase");
 
-  sql::Statement& rows = connection_.statement(sql::Query::read_window);
   const auto rows_max = static_cast<std::int64_t>(limits.events_max) + 1;
-  bool any = false;
-  bool small = true;
-  {
-    bind_window(rows, window);
-    rows.bind(4, rows_max);
-    rows.bind(5, static_cast<std::int64_t>(limits.bytes_max));
-    any = rows.step();
-    small = !any || rows.integer(9) < rows_max;
+  std::unique_ptr<sql::Statement> rows = connection_.another(Query::read_window);
+  bind_window(*rows, window);
+  rows->bind(4, rows_max);
+  rows->bind(5, inline_bytes(limits));
+  chunk_ = make_chunk(std::move(rows), 0, rows_max);
+  Cursor inside{.after_seq = Seq{0}, .snap_from = window.from, .snap_to = window.to};
+  if (chunk_.count == 0) {
+    const bool slow = steady_clock::now() - begin >= kSlowLook;
+    return std::make_unique<EmptyPage>(
+        slow ? Cursor{.after_seq = from.after_seq, .snap_from = window.to, .snap_to = {}} : from);
   }
-  const Cursor inside{.after_seq = Seq{0}, .snap_from = window.from, .snap_to = window.to};
-  if (any && small) return std::make_unique<WindowPage>(rows, inside, rows_max, true);
-  rows.reset();
-  if (!small) return open_page(window, inside, limits);
-  if (steady_clock::now() - begin < kSlowLook) return std::make_unique<WindowPage>(from);
-  return std::make_unique<WindowPage>(
-      Cursor{.after_seq = from.after_seq, .snap_from = window.to, .snap_to = {}});
+  window_ = std::move(window);
+  if (chunk_.is_last) {
+    lowest_ = 0;  // All of it is in the chunk. Whoever comes back for a part of it counts anew.
+    return std::make_unique<ChunkPage>(chunk_, std::move(inside));
+  }
+  chunk_ = {};
+  find_bounds();
+  return open_inside(inside, limits);
 }
 
-const WindowReader::Bounds& WindowReader::bounds_of(const Window& window) {
-  if (bounds_.from == window.from && bounds_.to == window.to) return bounds_;
-  const sql::Use query{connection_.statement(sql::Query::window_bounds)};
-  bind_window(connection_.statement(sql::Query::window_bounds), window);
+void WindowReader::find_bounds() {
+  const sql::Use query{connection_.statement(Query::window_bounds)};
+  query->bind(0, static_cast<std::int64_t>(window_.begin.xmax));
+  query->bind(1, static_cast<std::int64_t>(window_.end.xmax));
   query->step();
-  bounds_ = {window.from, window.to, query->integer(0), query->integer(1)};
-  return bounds_;
+  lowest_ = query->integer(0);
+  highest_ = query->integer(1);
 }
 
-std::unique_ptr<LogPage> WindowReader::open_page(const Window& window, const Cursor& from,
-                                                 const PageLimits& limits) {
-  const Bounds& bounds = bounds_of(window);
-  sql::Statement& rows = connection_.statement(sql::Query::read_window_page);
+std::unique_ptr<LogPage> WindowReader::open_inside(const Cursor& from, const PageLimits& limits) {
+  const std::int64_t after = from.after_seq.value();
+  const bool at_hand = chunk_.rows != nullptr && chunk_.after_seq == after &&
+                       (chunk_.next < chunk_.count || chunk_.is_last);
+  if (!at_hand) {
+    if (lowest_ == 0) find_bounds();
+    if (ahead_.valid() && ahead_after_ == after)
+      chunk_ = ahead_.get();
+    else
+      chunk_ = fetch(connection_, after, limits);
+    if (!chunk_.is_last) fetch_ahead(limits);
+  }
+  return std::make_unique<ChunkPage>(chunk_, from);
+}
+
+Chunk WindowReader::fetch(sql::Connection& connection, std::int64_t after_seq,
+                          const PageLimits& limits) const {
   const auto rows_max = static_cast<std::int64_t>(limits.events_max);
-  bind_window(rows, window);
-  rows.bind(4, rows_max);
-  rows.bind(5, static_cast<std::int64_t>(limits.bytes_max));
-  rows.bind(6, from.after_seq.value());
-  rows.bind(7, bounds.highest);
-  rows.bind(8, std::max(from.after_seq.value(), bounds.lowest - 1));
-  return std::make_unique<WindowPage>(rows, from, rows_max, false);
+  std::unique_ptr<sql::Statement> rows = connection.another(Query::read_window_page);
+  bind_window(*rows, window_);
+  rows->bind(4, rows_max);
+  rows->bind(5, inline_bytes(limits));
+  rows->bind(6, after_seq);
+  rows->bind(7, highest_);
+  rows->bind(8, std::max(after_seq, lowest_ - 1));
+  return make_chunk(std::move(rows), after_seq, rows_max);
+}
+
+/// Begins to fetch the chunk behind the one at hand.
+void WindowReader::fetch_ahead(const PageLimits& limits) {
+  if (ahead_.valid()) ahead_.wait();  // One that nobody came for.
+  ahead_ = {};
+  if (!open_second_) return;
+  if (second_ == nullptr) second_ = open_second_();
+  ahead_after_ = chunk_.last_seq;
+  ahead_ = std::async(std::launch::async, [this, limits, after = chunk_.last_seq] {
+    return fetch(*second_, after, limits);
+  });
+}
+
+void WindowReader::forget_window() {
+  if (ahead_.valid()) ahead_.wait();
+  ahead_ = {};
+  chunk_ = {};
+  window_ = {};
+  lowest_ = 0;
 }
 
 sql::Statement& WindowReader::open_range(const Cursor& from, const Cursor& to) {
   const std::string& end = to.snap_to.empty() ? to.snap_from : to.snap_to;
-  const Window window = make_window(from.snap_from, end);
-  sql::Statement& rows = connection_.statement(sql::Query::read_window_range);
+  const Window window{from.snap_from, end};
+  sql::Statement& rows = connection_.statement(Query::read_window_range);
+  rows.reset();
   bind_window(rows, window);
   rows.bind(4, from.snap_to.empty() ? 0 : from.after_seq.value());
   rows.bind(5, to.after_seq.value());

@@ -10,11 +10,14 @@
 // says which event was the last of the window before.
 //
 // Small windows are read by transaction and sorted. Huge ones (the relay was down, or a transaction
-// wrote millions) are paged by seq, from the window's own lowest number on, so that a page costs
-// O(page), and no transaction is open between two pages.
+// wrote millions) are read in chunks by seq, from the window's own lowest number on, so that a
+// chunk costs O(chunk), and no transaction is open between two of them. While the relay encodes and
+// publishes one chunk, the next one is fetched over a connection of its own.
 #pragma once
 
-#include <chrono>
+#include <functional>
+#include <future>
+#include <memory>
 #include <string>
 
 #include "store/log_reader.h"
@@ -22,9 +25,33 @@
 
 namespace outseal::store {
 
+/// A window and what its queries need of it.
+struct Window {
+  std::string from;
+  std::string to;
+  Snapshot begin;
+  Snapshot end;
+  std::string late;  ///< Transactions that ran in `from` and have ended in `to`.
+
+  Window() = default;
+  Window(std::string snap_from, std::string snap_to);
+  bool is_empty() const { return begin.xmax == end.xmax && late == "{}"; }
+};
+
+/// Some rows of a window in memory.
+struct Chunk {
+  std::unique_ptr<sql::Statement> rows;
+  std::int64_t count = 0;
+  std::int64_t next = 0;       ///< The first row that was not taken yet.
+  std::int64_t after_seq = 0;  ///< The seq before it.
+  std::int64_t last_seq = 0;
+  bool is_last = true;  ///< Nothing of the window comes after it.
+};
+
 class WindowReader final : public LogReader {
  public:
-  explicit WindowReader(sql::Connection& connection) : connection_{connection} {}
+  WindowReader(sql::Connection& connection, OpenConnection open_second);
+  ~WindowReader() override;
 
   SourceIdentity identify(const Cursor& cursor,
                           const std::optional<SourceIdentity>& known) override;
@@ -33,34 +60,27 @@ class WindowReader final : public LogReader {
   const std::string& incarnation() const override { return incarnation_; }
 
  private:
-  /// A window and what its queries need of it.
-  struct Window {
-    std::string from;
-    std::string to;
-    Snapshot begin;
-    Snapshot end;
-    std::string late;  ///< Transactions that ran in `from` and have ended in `to`.
-    bool is_empty() const { return begin.xmax == end.xmax && late == "{}"; }
-  };
-  struct Bounds {
-    std::string from;
-    std::string to;
-    std::int64_t lowest = 0;
-    std::int64_t highest = 0;
-  };
-
-  static Window make_window(const std::string& from, const std::string& to);
-  void bind_window(sql::Statement& rows, const Window& window) const;
   std::string look();
-  std::unique_ptr<LogPage> open_window(const Cursor& from, const PageLimits& limits);
-  std::unique_ptr<LogPage> open_page(const Window& window, const Cursor& from,
-                                     const PageLimits& limits);
-  const Bounds& bounds_of(const Window& window);
+  std::unique_ptr<LogPage> open_next(const Cursor& from, const PageLimits& limits);
+  std::unique_ptr<LogPage> open_inside(const Cursor& from, const PageLimits& limits);
+  void find_bounds();
+  Chunk fetch(sql::Connection& connection, std::int64_t after_seq, const PageLimits& limits) const;
+  void fetch_ahead(const PageLimits& limits);
+  void forget_window();
 
   sql::Connection& connection_;
+  OpenConnection open_second_;
   SourceIdentity source_;  ///< As identified; a pooler may lead us elsewhere meanwhile.
   std::string incarnation_;
-  Bounds bounds_;  ///< Of the huge window at hand.
+
+  // The huge window at hand.
+  Window window_;
+  std::int64_t lowest_ = 0;
+  std::int64_t highest_ = 0;
+  Chunk chunk_;
+  std::unique_ptr<sql::Connection> second_;  ///< Used by the fetch ahead alone.
+  std::int64_t ahead_after_ = -1;            ///< Where the chunk to come begins.
+  std::future<Chunk> ahead_;
 };
 
 }  // namespace outseal::store

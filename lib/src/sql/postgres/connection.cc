@@ -47,6 +47,10 @@ class PgConnection final : public Connection, public Runner {
 
   void execute(std::string_view sql) override { simple(std::string{sql}.c_str(), "execute"); }
 
+  std::unique_ptr<Statement> another(Query query) override {
+    return std::make_unique<PgStatement>(*this, std::string{text(query)}, query);
+  }
+
   std::unique_ptr<Statement> prepare(std::string_view sql) override {
     return std::make_unique<PgStatement>(*this, std::string{sql}, std::nullopt);
   }

@@ -33,9 +33,9 @@ std::string_view migration_text(Query query) {
       return "SELECT EXISTS (SELECT 1 FROM outseal.outbox)";
     // -> 0 or 1. No subscription has published anything.
     case Query::any_unpublished:
-      return "SELECT EXISTS (SELECT 1 FROM outseal.subscription s JOIN outseal.outbox o"
-             "  ON " OUTSEAL_MAY_WAIT " AND " OUTSEAL_WAITS
-             ")"
+      return "SELECT EXISTS (SELECT 1 FROM outseal.subscription s CROSS JOIN LATERAL ("
+             "  SELECT 1 FROM outseal.outbox o WHERE " OUTSEAL_MAY_WAIT " AND " OUTSEAL_WAITS
+             "  LIMIT 1) w)"
              " OR (NOT EXISTS (SELECT 1 FROM outseal.subscription)"
              "  AND EXISTS (SELECT 1 FROM outseal.outbox))"
              " OR EXISTS (SELECT 1 FROM outseal.parked p JOIN outseal.subscription s"

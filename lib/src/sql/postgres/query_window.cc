@@ -6,6 +6,11 @@
 namespace outseal::sql::postgres {
 namespace {
 
+// Large payloads stay behind and are read one by one, so that a page has a bound in bytes.
+#define OUTSEAL_WINDOW_COLUMNS                                      \
+  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, CASE WHEN" \
+  " octet_length(o.payload) <= $6 THEN o.payload END, o.content_type, o.created_at"
+
 // A window is what is visible in the snapshot `to` and not in the snapshot `from`: transactions
 // from xmax(from) up to xmax(to), and those that were still running in `from` ("late").
 std::string_view read_window_text(Query query) {
@@ -18,38 +23,39 @@ std::string_view read_window_text(Query query) {
              "  pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,"
              " (SELECT system_identifier FROM pg_control_system())::text,"
              " " OUTSEAL_INCARNATION;
-    // xmax of from, xmax of to, to, late xids, rows at most, bytes at most -> event, rows found.
-    // For small windows: by transaction, then sorted. Rows found = rows at most: there may be more,
+    // xmax of from, xmax of to, to, late xids, rows at most, bytes inline -> event; its payload is
+    //   NULL if it is larger than that.
+    // For small windows: by transaction, then sorted. As many rows as asked for: there may be more,
     // and these are not the first ones.
     case Query::read_window:
-      return "SELECT " OUTSEAL_EVENT_COLUMNS
-             ", o.found FROM (SELECT w.*, count(*) OVER () AS found, sum(octet_length(w.payload))"
-             "  OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - octet_length(w.payload) AS before"
-             "  FROM ((SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
-             "    AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.tx, f.seq LIMIT $5)"
-             "   UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
-             "    (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx ORDER BY e.seq LIMIT $5) l"
-             "    LIMIT $5) LIMIT $5) w) o"
-             " WHERE o.before < $6 ORDER BY o.seq";
+      return "SELECT " OUTSEAL_WINDOW_COLUMNS
+             " FROM ((SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
+             "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.tx, f.seq LIMIT $5)"
+             "  UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
+             "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, 0)"
+             "    AND (e.tx, e.seq) <= (late.tx, 9223372036854775807) ORDER BY e.tx, e.seq"
+             "    LIMIT $5) l LIMIT $5) LIMIT $5) o ORDER BY o.seq";
     // xmax of from, xmax of to -> lowest and highest seq. Only the index is read.
     case Query::window_bounds:
       return "SELECT min(o.seq), max(o.seq) FROM outseal.outbox o"
              " WHERE o.tx >= $1::xid8 AND o.tx < $2::xid8";
-    // xmax of from, xmax of to, to, late xids, rows at most, bytes at most, after seq, highest seq
-    //   of the window, after seq in the window's own range -> event, rows found.
-    // For huge windows: by seq, O(page) a page. Rows found < rows at most: these are the last ones.
+    // xmax of from, xmax of to, to, late xids, rows at most, bytes inline, after seq, highest seq
+    //   of the window, after seq in the window's own range -> event, as read_window.
+    // For huge windows: by seq, O(page) a page. The rows of a late transaction are found by (tx,
+    // seq) whatever the statistics say: the comparison of pairs is one that only that index serves.
     case Query::read_window_page:
-      return "SELECT " OUTSEAL_EVENT_COLUMNS
-             ", o.found FROM (SELECT w.*, count(*) OVER () AS found, sum(octet_length(w.payload))"
-             "  OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - octet_length(w.payload) AS before"
-             "  FROM ((SELECT f.* FROM outseal.outbox f WHERE f.seq > $9 AND f.seq <= $8"
-             "    AND f.tx >= $1::xid8 AND f.tx < $2::xid8"
-             "    AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.seq LIMIT $5)"
-             "   UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
-             "    (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx AND e.seq > $7"
-             "     ORDER BY e.seq LIMIT $5) l)"
-             "   ORDER BY seq LIMIT $5) w) o"
-             " WHERE o.before < $6 ORDER BY o.seq";
+      return "SELECT " OUTSEAL_WINDOW_COLUMNS
+             " FROM ((SELECT f.* FROM outseal.outbox f WHERE f.seq > $9 AND f.seq <= $8"
+             "   AND f.tx >= $1::xid8 AND f.tx < $2::xid8"
+             "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.seq LIMIT $5)"
+             "  UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
+             "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, $7)"
+             "    AND (e.tx, e.seq) <= (late.tx, 9223372036854775807) ORDER BY e.tx, e.seq"
+             "    LIMIT $5) l)"
+             "  ORDER BY seq LIMIT $5) o";
+    // seq -> payload
+    case Query::read_payload:
+      return "SELECT payload FROM outseal.outbox WHERE seq = $1";
     // xmax of from, xmax of to, to, late xids, from seq (exclusive), to seq (inclusive)
     case Query::read_window_range:
       return "SELECT " OUTSEAL_EVENT_COLUMNS
@@ -63,29 +69,53 @@ std::string_view read_window_text(Query query) {
   }
 }
 
-// Whether the cursor ($1, $2, $3) of snapshots and seq has passed the event `o`.
-#define OUTSEAL_IS_PASSED                                                     \
-  "(pg_visible_in_snapshot(o.tx, $1::pg_snapshot) OR ($2::pg_snapshot IS NOT" \
-  " NULL AND o.seq <= $3 AND pg_visible_in_snapshot(o.tx, $2::pg_snapshot)))"
+// Whether the cursor ($1, $2, $3) of snapshots and seq has passed the event `o`. None of those that
+// were appended in this cluster, behind a restore: their numbers may be lower than the cursor's.
+#define OUTSEAL_IS_PASSED                                                                \
+  "((pg_visible_in_snapshot(o.tx, $1::pg_snapshot) OR ($2::pg_snapshot IS NOT"           \
+  " NULL AND o.seq <= $3 AND pg_visible_in_snapshot(o.tx, $2::pg_snapshot)))"            \
+  " AND pg_current_xact_id()::text::bigint - o.tx::text::bigint NOT BETWEEN age(o.xmin)" \
+  " AND r.since - 1)"
+
+// How many transactions ago the row of the subscription and the outbox's key were restored; 0 if
+// the cursor is of this cluster. A row `o` was appended behind that if its transaction is younger,
+// and no younger than what wrote the row: by a restore `o.tx` comes from elsewhere, and the row is
+// older than the key. (A savepoint's number is higher than its transaction's.)
+#define OUTSEAL_RESTORED(subscription)                                                           \
+  "(SELECT CASE WHEN s.source_system = (SELECT system_identifier FROM pg_control_system())"      \
+  "::text THEN 0 ELSE least(age(s.xmin), age(c.xmin)) END AS since"                              \
+  " FROM outseal.subscription s JOIN pg_constraint c"                                            \
+  " ON c.conrelid = 'outseal.outbox'::regclass AND c.contype = 'p' WHERE s.name = " subscription \
+  ") r"
 
 std::string_view rebase_text(Query query) {
   switch (query) {
     // -> our own xid, snapshot
     case Query::own_transaction:
       return "SELECT pg_current_xact_id(), pg_current_snapshot()::text";
-    // snap from, snap to or NULL, after seq -> the lowest seq of the log that a cursor has not
-    //   passed, or one above all
+    // -> 1 if there is an event of a transaction that this cluster has not come to yet
+    case Query::log_is_ahead:
+      return "SELECT EXISTS (SELECT 1 FROM outseal.outbox"
+             " WHERE tx >= pg_snapshot_xmax(pg_current_snapshot()))";
+    // -> the name of a prepared transaction that has events, of which nobody sees any yet
+    case Query::prepared_appender:
+      return "SELECT p.gid FROM pg_prepared_xacts p JOIN pg_locks l"
+             " ON l.virtualtransaction = '-1/' || p.transaction::text"
+             " AND l.relation = 'outseal.outbox'::regclass"
+             " WHERE p.database = current_database() ORDER BY p.prepared LIMIT 1";
+    // snap from, snap to or NULL, after seq, subscription -> the lowest seq of the log that its
+    //   cursor has not passed, or one above all
     case Query::lowest_unpublished:
-      return "SELECT coalesce(min(o.seq) FILTER (WHERE NOT (" OUTSEAL_IS_PASSED
-             ")),"
-             " max(o.seq) + 1, 1) FROM outseal.outbox o";
+      return "SELECT coalesce(min(o.seq) FILTER (WHERE NOT " OUTSEAL_IS_PASSED
+             "), max(o.seq) + 1, 1) FROM outseal.outbox o CROSS JOIN " OUTSEAL_RESTORED("$4");
     // snap from, snap to or NULL, after seq, subscription, lowest unpublished seq
     case Query::note_published:
       return "INSERT INTO outseal.parked (subscription, seq, event_id, topic, key, cause, state,"
              " reason, parked_at) SELECT $4, o.seq, o.event_id, o.topic, o.key, 'behind',"
              " 'discarded', 'published before the database was restored', clock_timestamp()"
-             " FROM outseal.outbox o WHERE o.seq > $5 AND " OUTSEAL_IS_PASSED
-             " ON CONFLICT (subscription, seq) DO NOTHING";
+             " FROM outseal.outbox o CROSS JOIN " OUTSEAL_RESTORED(
+                 "$4") " WHERE o.seq > $5 AND " OUTSEAL_IS_PASSED
+                       " ON CONFLICT (subscription, seq) DO NOTHING";
     // subscription, acked position. Their windows mean nothing any more; their hashes do.
     case Query::forget_windows:
       return "UPDATE outseal.journal SET kind = 'redrive', snap_from = '3:3:', snap_to = '3:3:'"
@@ -148,6 +178,10 @@ std::string_view pinned_settings(Query query) {
     case Query::read_window:
     case Query::window_bounds:
     case Query::read_window_range:
+    case Query::list_range_ids:
+    case Query::list_checked_subscriptions:
+    case Query::read_status:
+    case Query::any_unpublished:
       return OUTSEAL_PIN_INDEX;
     case Query::read_window_page:
     case Query::delete_published:

@@ -190,6 +190,11 @@ bool PgStatement::step() {
   return ++row_ < PQntuples(result_.get());
 }
 
+void PgStatement::go_to(std::int64_t row) {
+  row_ = static_cast<int>(row);
+  uuids_.clear();
+}
+
 void PgStatement::take(Result result) {
   result_ = std::move(result);
   row_ = -1;

@@ -89,6 +89,9 @@ class PgStatement final : public Statement {
   std::string_view blob(int column) const override;
   bool is_null(int column) const override;
 
+  std::int64_t row_count() const override { return PQntuples(result_.get()); }
+  void go_to(std::int64_t row) override;
+
   const char* sql() const { return sql_.c_str(); }
   std::optional<Query> query() const { return query_; }
   Parameters& parameters() { return parameters_; }

@@ -46,6 +46,8 @@ class SqliteConnection final : public Connection {
     if (result != SQLITE_OK) fail(handle_, result, "execute");
   }
 
+  std::unique_ptr<Statement> another(Query query) override { return prepare(text(query)); }
+
   std::unique_ptr<Statement> prepare(std::string_view sql) override {
     return std::make_unique<SqliteStatement>(handle_, sql, 0U);
   }
