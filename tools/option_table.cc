@@ -46,11 +46,13 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Publish what is committed, then exit with 0."},
     {Option::rebuild, "rebuild", "", toggle, command_line, "", 0, 0,
      "If the sink has lost events that it had acknowledged, send them again from the log."},
-    {Option::batch_events, "batch-events", "N", number, everywhere, "1000", 1, 100'000,
-     "Most events in a batch. More: fewer commits and fsyncs an event, more memory and a longer "
+    {Option::batch_events, "batch-events", "N", number, everywhere, "", 1, 100'000,
+     "Most events in a batch; 1000 on SQLite and 5000 on PostgreSQL if not given. More: fewer "
+     "commits and fsyncs an event, more memory and a longer "
      "batch to repeat after a crash. If unsure, keep it."},
-    {Option::batch_bytes, "batch-bytes", "N", number, everywhere, "1048576", 1'024, 268'435'456,
-     "A batch ends with the event that reaches this size. The relay holds up to three batches in "
+    {Option::batch_bytes, "batch-bytes", "N", number, everywhere, "", 1'024, 268'435'456,
+     "A batch ends with the event that reaches this size; 1 MiB on SQLite and 4 MiB on PostgreSQL "
+     "if not given. The relay holds up to three batches in "
      "memory."},
     {Option::lease_ms, "lease-ms", "N", number, everywhere, "10000", 100, kHour_ms,
      "How long a relay may lead without a renewal. Longer: another one takes over later after a "

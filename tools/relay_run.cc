@@ -89,8 +89,13 @@ relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) 
   if (options.subscription.event_source.empty())
     options.subscription.event_source = "/outseal/" + options.subscription.name;
   options.subscription.validate();
-  options.page.events_max = settings.number(Option::batch_events);
-  options.page.bytes_max = settings.number(Option::batch_bytes);
+  // Round trips and commits over a network cost more than memory.
+  if (options.database.scheme == "postgresql")
+    options.page = {.events_max = 5'000, .bytes_max = 4U << 20U};
+  if (settings.has(Option::batch_events))
+    options.page.events_max = settings.number(Option::batch_events);
+  if (settings.has(Option::batch_bytes))
+    options.page.bytes_max = settings.number(Option::batch_bytes);
   options.retention.events = std::chrono::seconds{settings.number(Option::retention_s)};
   options.retention.journal = std::chrono::seconds{settings.number(Option::journal_retention_s)};
   options.retention.step_rows =

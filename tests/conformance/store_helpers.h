@@ -8,13 +8,23 @@
 #include <string>
 #include <utility>
 
+#include "conformance/store_suite.h"
 #include "outseal/outseal.h"
 
 namespace outseal::test {
 
-inline long count(soci::session& session, const std::string& what) {
+inline std::string in_dialect(const soci::session& session, const std::string& sql) {
+  return in_dialect(session.get_backend_name() == "sqlite3" ? "sqlite" : "postgresql", sql);
+}
+
+/// Runs SQL of a case; see in_dialect().
+inline void change(soci::session& session, const std::string& sql) {
+  session << in_dialect(session, sql);
+}
+
+inline long count(soci::session& session, const std::string& table) {
   long rows = 0;
-  session << "SELECT count(*) FROM " + what, soci::into(rows);
+  session << in_dialect(session, "SELECT count(*) FROM " + table), soci::into(rows);
   return rows;
 }
 

@@ -26,8 +26,8 @@ TEST_CASE("queued events are redriven in order, before the log, and unblock thei
   f.append("poison", "k");
   f.append("a", "k");
   f.publish();
-  f.connection->execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued'");
+  f.execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
+  f.execute("UPDATE outseal_parked SET state = 'queued'");
   f.append("b", "k");
   const Batch redrive = f.publish();
   CHECK(redrive.kind == BatchKind::redrive);
@@ -43,8 +43,8 @@ TEST_CASE("an event that arrives behind queued ones is queued with them") {
   f.publish();
   f.append("a", "k");
   const Batch page = f.page();
-  f.connection->execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued'");
+  f.execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
+  f.execute("UPDATE outseal_parked SET state = 'queued'");
   REQUIRE(f.log.bind(page, std::nullopt, 60s) == Written::done);
   f.cursor = page.to;
   CHECK(f.parked() == "1=queued 2=queued ");
@@ -55,10 +55,10 @@ TEST_CASE("a redrive page that an operator overtook is stale and writes nothing"
   Fixture f;
   f.append("poison");
   f.publish();
-  f.connection->execute("UPDATE outseal_outbox SET payload = 'healed'");
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued'");
+  f.execute("UPDATE outseal_outbox SET payload = 'healed'");
+  f.execute("UPDATE outseal_parked SET state = 'queued'");
   const Batch page = f.page();
-  f.connection->execute("UPDATE outseal_parked SET state = 'discarded'");
+  f.execute("UPDATE outseal_parked SET state = 'discarded'");
   CHECK(f.log.bind(page, std::nullopt, 60s) == Written::stale);
   CHECK(f.number("SELECT count(*) FROM outseal_journal") == 0);
   CHECK(f.number("SELECT bound_position FROM outseal_subscription") == 0);
@@ -96,8 +96,8 @@ TEST_CASE("a refused redrive parks the event again and its key behind it") {
   f.append("b", "k");
   f.append("poison");
   f.publish();
-  f.connection->execute("UPDATE outseal_outbox SET payload = 'x' WHERE seq <> 2");
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued'");
+  f.execute("UPDATE outseal_outbox SET payload = 'x' WHERE seq <> 2");
+  f.execute("UPDATE outseal_parked SET state = 'queued'");
   const Batch batch = f.page();
   REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
   REQUIRE(f.log.settle(batch, 0, "still no", f.cursor, 60s) == Written::done);
@@ -114,8 +114,8 @@ TEST_CASE("a queued event beyond the cursor waits until its key is read up to it
   const Batch batch = f.page();  // a and b get positions, the third is parked.
   REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
   REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == Written::done);  // Back to behind a.
-  f.connection->execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 3");
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued'");
+  f.execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 3");
+  f.execute("UPDATE outseal_parked SET state = 'queued'");
   CHECK(f.publish().bytes == "1:a;");  // Not the healed one: b was not read again yet.
   CHECK(f.publish().bytes == "2:b;");
   CHECK(f.publish().bytes == "3:healed;");
@@ -127,10 +127,10 @@ TEST_CASE("a queued event does not pass an earlier one of its key that is parked
   f.append("b", "k");
   f.append("c", "other");
   f.publish();
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 2");
+  f.execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 2");
   CHECK(f.page().entries.empty());
-  f.connection->execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
+  f.execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
+  f.execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
   CHECK(f.publish().bytes == "2:healed;3:b;");
 }
 
@@ -152,7 +152,7 @@ TEST_CASE("an event behind a queued one is queued although a later one of its ke
   REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
   REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == Written::done);
   const Batch behind = f.page();  // b stands behind a.
-  f.connection->execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
+  f.execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
   REQUIRE(f.log.bind(behind, std::nullopt, 60s) == Written::done);
   CHECK(f.parked() == "1=queued 2=queued 3=parked ");
 }

@@ -84,13 +84,18 @@ struct Fixture {
     }
     return batch;
   }
+  /// Runs SQL of a case; see in_dialect().
+  void execute(const std::string& sql) {
+    connection->execute(in_dialect(connection->dialect(), sql));
+  }
   std::int64_t number(const std::string& sql) {
-    const auto statement = connection->prepare(sql);
+    const auto statement = connection->prepare(in_dialect(connection->dialect(), sql));
     REQUIRE(statement->step());
     return statement->integer(0);
   }
   std::string parked() {
-    const auto rows = connection->prepare("SELECT seq, state FROM outseal_parked ORDER BY seq");
+    const auto rows = connection->prepare(
+        in_dialect(connection->dialect(), "SELECT seq, state FROM outseal_parked ORDER BY seq"));
     std::string text;
     while (rows->step())
       text += std::to_string(rows->integer(0)) + "=" + std::string{rows->text(1)} + " ";

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <string>
 
+#include "conformance/store_helpers.h"
 #include "conformance/store_suite.h"
-#include "outseal/error.h"
 #include "store/migrations.h"
 #include "support/temp_folder.h"
 
@@ -27,12 +27,61 @@ class SqliteStore final : public StoreUnderTest {
   std::unique_ptr<soci::session> session() const override {
     return std::make_unique<soci::session>(soci::sqlite3, "dbname=" + folder_.file("store.db"));
   }
+  bool one_writer() const override { return true; }
+  void use_numbers_up_to(std::int64_t seq) const override {
+    sql::open(url())->execute("UPDATE sqlite_sequence SET seq = " + std::to_string(seq) +
+                              " WHERE name = 'outseal_outbox'");
+  }
 
  private:
   TempFolder folder_;
 };
 
 }  // namespace
+
+TEST_CASE("a writer that holds the database makes begin a conflict") {
+  const auto store = make_store();
+  const auto holder = store->session();
+  const auto waiter = store->session();
+  Transaction tx{*holder};
+  try {
+    Transaction second{*waiter, {.busy_wait = std::chrono::milliseconds{30}}};
+    FAIL("two writers at once");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::conflict);
+    CHECK(error.recovery() == Recovery::retry_transaction);
+    CHECK_FALSE(error.hint().empty());
+  }
+}
+
+TEST_CASE("a joined deferred transaction that another writer overtook is a conflict") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const auto other = store->session();
+  session->begin();  // Deferred: takes the write lock at the first write.
+  CHECK(balance(*session, 1) == 100);
+  {
+    Transaction tx{*other};
+    append(tx, paid());
+    tx.commit();
+  }
+  Transaction tx = Transaction::join(*session);
+  CHECK(code_of([&] { append(tx, paid()); }) == ErrorCode::conflict);
+  session->rollback();
+  CHECK(count(*session, "outseal_outbox") == 1);
+}
+
+TEST_CASE("an event that was refused leaves its transaction as it was") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Event event = paid();
+  event.id = new_event_id();
+  Transaction tx{*session};
+  append(tx, event);
+  CHECK(code_of([&] { append(tx, event); }) == ErrorCode::constraint);
+  tx.commit();
+  CHECK(count(*session, "outseal_outbox") == 1);
+}
 
 TEST_CASE("our own connections commit durably and leave checkpoints to the services") {
   const auto store = make_store();

@@ -2,8 +2,10 @@
 // a fresh database is made; the suite then runs all of its cases on it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/url.h"
 #include "sql/connection.h"
@@ -20,9 +22,29 @@ class StoreUnderTest {
  public:
   virtual ~StoreUnderTest() = default;
   virtual Url url() const = 0;
-  /// A session as a service would open it.
+  /// A session as a service would open it. Thread-safe.
   virtual std::unique_ptr<soci::session> session() const = 0;
+
+  /// A claim that steers the cases: whether a transaction that writes makes all others wait. Then
+  /// events get their numbers in the order of commits, and a cursor is nothing but such a number.
+  virtual bool one_writer() const = 0;
+  /// The next event gets the number after `seq`.
+  virtual void use_numbers_up_to(std::int64_t seq) const = 0;
 };
+
+/// SQL of the cases as `dialect` has it. They call tables outseal_NAME, a time long ago {long_ago}
+/// and the length of a day {day}, and are in other respects SQL that every database understands.
+inline std::string in_dialect(std::string_view dialect, std::string sql) {
+  const auto replace = [&sql](std::string_view word, std::string_view by) {
+    for (std::size_t at = 0; (at = sql.find(word, at)) != std::string::npos; at += by.size())
+      sql.replace(at, word.size(), by);
+  };
+  const bool sqlite = dialect == "sqlite";
+  if (!sqlite) replace("outseal_", "outseal.");
+  replace("{long_ago}", sqlite ? "1" : "to_timestamp(1)");
+  replace("{day}", sqlite ? "86400000" : "interval '1 day'");
+  return sql;
+}
 
 /// Defined by the file that includes this suite's cases: makes the database under test.
 std::unique_ptr<StoreUnderTest> make_store();

@@ -1,6 +1,7 @@
 #include "support/pgbouncer.h"
 
 #include <libpq-fe.h>
+#include <signal.h>
 
 #include <filesystem>
 #include <fstream>
@@ -15,33 +16,12 @@ constexpr const char* kProgram = "/usr/sbin/pgbouncer";
 bool pgbouncer_is_installed() { return std::filesystem::exists(kProgram); }
 
 PgBouncer::PgBouncer(const PostgresServer& server, int pool_size)
-    : server_{server}, folder_{make_server_folder()} {
+    : server_{server}, pool_size_{pool_size}, folder_{make_server_folder()} {
   // Only admin's password is known here; those of other roles are looked up in the server.
-  const std::string users = folder_->file("users.txt");
-  std::ofstream{users} << "\"admin\" \"" << server.password() << "\"\n";
-  const std::string settings = folder_->file("pgbouncer.ini");
+  std::ofstream{folder_->file("users.txt")} << "\"admin\" \"" << server.password() << "\"\n";
   const auto launch_on = [&](int port) {
-    std::ofstream{settings} << "[databases]\n"
-                               "* = host=127.0.0.1 port="
-                            << server.port()
-                            << " auth_user=admin\n"
-                               "[pgbouncer]\n"
-                               "listen_addr = 127.0.0.1\n"
-                               "listen_port = "
-                            << port
-                            << "\n"
-                               "unix_socket_dir =\n"
-                               "auth_type = scram-sha-256\n"
-                               "auth_file = "
-                            << users
-                            << "\n"
-                               "pool_mode = transaction\n"
-                               "max_client_conn = 200\n"
-                               "default_pool_size = "
-                            << pool_size
-                            << "\n"
-                               "server_login_retry = 1\n";  // 15 s are long for a restart.
-    return Launch{.arguments = {kProgram, settings},
+    write_settings(server.port(), port);
+    return Launch{.arguments = {kProgram, folder_->file("pgbouncer.ini")},
                   .folder = folder_->path().string(),
                   .log = log(),
                   .unprivileged = true};
@@ -55,6 +35,35 @@ PgBouncer::PgBouncer(const PostgresServer& server, int pool_size)
     return PQstatus(connection.get()) == CONNECTION_OK;
   };
   served_ = serve(0, launch_on, is_ready);
+}
+
+void PgBouncer::write_settings(int server_port, int port) const {
+  std::ofstream{folder_->file("pgbouncer.ini")}
+      << "[databases]\n"
+         "* = host=127.0.0.1 port="
+      << server_port
+      << " auth_user=admin\n"
+         "[pgbouncer]\n"
+         "listen_addr = 127.0.0.1\n"
+         "listen_port = "
+      << port
+      << "\n"
+         "unix_socket_dir =\n"
+         "auth_type = scram-sha-256\n"
+         "auth_file = "
+      << folder_->file("users.txt")
+      << "\n"
+         "pool_mode = transaction\n"
+         "max_client_conn = 200\n"
+         "default_pool_size = "
+      << pool_size_
+      << "\n"
+         "server_login_retry = 1\n";  // 15 s are long for a restart.
+}
+
+void PgBouncer::lead_to(const PostgresServer& server) {
+  write_settings(server.port(), port());
+  served_.program->send(SIGHUP);
 }
 
 std::string PgBouncer::url(const std::string& database, const std::string& user) const {

@@ -21,6 +21,9 @@ class PgBouncer {
   /// @throws std::runtime_error with the end of its log if it does not start.
   explicit PgBouncer(const PostgresServer& server, int pool_size = 20);
 
+  /// From now on to another server, with the same password: as after a failover. Clients stay.
+  void lead_to(const PostgresServer& server);
+
   int port() const { return served_.port; }
   std::string log() const { return folder_->file("pgbouncer.log"); }
   /// As PostgresServer::url().
@@ -28,7 +31,10 @@ class PgBouncer {
                   const std::string& user = "admin") const;
 
  private:
+  void write_settings(int server_port, int port) const;
+
   const PostgresServer& server_;
+  const int pool_size_;
   std::unique_ptr<TempFolder> folder_;
   Served served_;
 };

@@ -95,7 +95,8 @@ void Core::halt_fork(const Tail& tail, const std::string& expected) {
       "fork: the sink has event " + tail.event_id.to_string() + " at position " +
           std::to_string(tail.position.value()) + ", the database expects " + expected,
       "somebody else writes this sink, or the database was restored to an older state: find out"
-      " which before anything else is published");
+      " which before anything else is published; a restored PostgreSQL database goes on after"
+      " outseal-relay rebase");
 }
 
 /// What looks wrong to a relay that slept through a takeover is only what the next leader has done

@@ -112,7 +112,8 @@ class Connection {
     bool savepoint = false;    ///< It has set one.
     bool rolled_back = false;  ///< It has gone back to one since forget_rollback().
     bool conflict = false;     ///< A statement failed by serialization or deadlock.
-    bool committed = false;    ///< It has committed.
+    bool committed = false;    ///< It has committed, or prepared to commit in two phases.
+    bool lost = false;         ///< The connection is gone.
   };
   virtual Watched watched() const { return {}; }
   virtual void forget_rollback() {}

@@ -52,6 +52,7 @@ enum class Query : std::size_t {
   insert_journal,
   acknowledge_journal,
   advance_subscription,
+  bind_batch,
   acknowledge_subscription,
   trim_journal,
   delete_journal,

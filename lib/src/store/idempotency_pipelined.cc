@@ -30,6 +30,9 @@ using std::chrono::steady_clock;
 /// under REPEATABLE READ, or between the look-up's snapshot and the lock.
 constexpr int kLostRacesMax = 10;
 
+constexpr const char* kLostHint =
+    "nothing was committed: connect again and run the operation again";
+
 class Execution {
  public:
   Execution(std::shared_ptr<sql::Connection> connection, const std::string& hash,
@@ -118,7 +121,10 @@ class Execution {
     failpoint("service.before_handler");
     Reply reply = call_handler(tx);
     failpoint("service.after_handler");
-    if (!connection_->in_transaction())
+    if (connection_->watched().lost)
+      throw Error{
+          ErrorCode::unreachable, "execute", "the connection was lost", {.hint = kLostHint}};
+    if (!connection_->in_transaction() || connection_->watched().committed)
       throw Error{ErrorCode::invalid_argument,
                   "execute",
                   "the handler ended the transaction",
@@ -140,12 +146,15 @@ class Execution {
       return handler_(tx);
     } catch (const Error&) {
       throw;
-    } catch (const std::exception& error) {
-      if (!connection_->watched().conflict) throw;
-      std::throw_with_nested(Error{ErrorCode::conflict,
-                                   "execute",
-                                   std::string{"the handler's transaction failed: "} + error.what(),
-                                   {.hint = "run the whole operation again"}});
+    } catch (const std::exception&) {  // Kept inside: its text may show values of rows.
+      const sql::Connection::Watched seen = connection_->watched();
+      if (!seen.conflict && !seen.lost) throw;
+      std::throw_with_nested(
+          Error{seen.lost ? ErrorCode::unreachable : ErrorCode::conflict,
+                "execute",
+                seen.lost ? "the connection was lost"
+                          : "the handler met a serialization failure or deadlock",
+                {.hint = seen.lost ? kLostHint : "run the whole operation again"}});
     }
   }
 

@@ -163,32 +163,72 @@ Written SubscriptionLog::bind(const Batch& batch, const std::optional<Ack>& ack,
   const bool empty = batch.entries.empty();
   const std::string chain =
       empty ? chain_ : chain_hash(chain_, batch.hash, batch.first, batch.size());
-  const Position bound = empty ? batch.prior.position : batch.last();
   failpoint("relay.before_intent");
-  const Written written = write([&] {
-    if (ack) write_ack(*ack, lease);
-    sql::Use update{connection_.statement(sql::Query::advance_subscription)};
-    const Cursor& done = empty ? batch.to : batch.from;
-    update->bind(3, batch.to.after_seq.value());
-    update->bind(4, static_cast<std::int64_t>(bound.value()));
-    update->bind_blob(5, chain);
-    update->bind(6, lease_until(lease));
-    update->bind(7, connection_.now_ms());
-    update->bind(8, is_inside(done) ? done.after_seq.value() : 0);
-    bind_snapshot(update, 9, batch.to.snap_from);
-    bind_snapshot(update, 10, batch.to.snap_to);
-    bind_snapshot(update, 11, done.snap_from);
-    update->bind_text(12, mutant("no_incarnation_check")
-                              ? std::string_view{""}
-                              : std::string_view{reader_->incarnation()});
-    compare_and_set(update);
-    write_parked(batch);
-    if (!empty && !mutant("no_intent")) write_journal(batch, chain);
-    failpoint("relay.in_intent");
-  });
+  const bool plain = !empty && batch.parked.empty() && batch.kind == BatchKind::log;
+  const Written written =
+      plain && connection_.pipelines() && !mutant("no_intent")
+          ? bind_at_once(batch, ack, lease, chain)
+          : write([&] {
+              if (ack) write_ack(*ack, lease);
+              sql::Use update{connection_.statement(sql::Query::advance_subscription)};
+              bind_advance(update, batch, lease, chain);
+              compare_and_set(update);
+              write_parked(batch);
+              if (!empty && !mutant("no_intent")) write_journal(batch, chain);
+              failpoint("relay.in_intent");
+            });
   failpoint("relay.after_intent");
   if (written == Written::done) chain_ = chain;
   return written;
+}
+
+/// The intent of a plain batch as one statement.
+Written SubscriptionLog::bind_at_once(const Batch& batch, const std::optional<Ack>& ack,
+                                      std::chrono::milliseconds lease, const std::string& chain) {
+  next_version_ = version_;
+  const Fence now = fence();
+  const std::string last_id = batch.entries.back().id.to_string();
+  const std::string acked_id = ack ? ack->tail.event_id.to_string() : "";
+  sql::Use bind{connection_.statement(sql::Query::bind_batch)};
+  bind->bind_text(0, name_);
+  bind->bind(1, now.epoch);
+  bind->bind(2, now.version);
+  bind_advance(bind, batch, lease, chain);
+  ack ? bind->bind(13, static_cast<std::int64_t>(ack->tail.position.value())) : bind->bind_null(13);
+  ack ? bind->bind_text(14, acked_id) : bind->bind_null(14);
+  ack ? bind->bind(15, static_cast<std::int64_t>(ack->first.value())) : bind->bind_null(15);
+  ack ? bind->bind_text(16, ack->mark) : bind->bind_null(16);
+  bind->bind(17, static_cast<std::int64_t>(batch.first.value()));
+  bind->bind(18, static_cast<std::int64_t>(batch.size()));
+  bind->bind_text(19, last_id);
+  bind->bind_blob(20, batch.hash);
+  bind->bind(21, is_inside(batch.from) ? batch.from.after_seq.value() : 0);
+  bind_snapshot(bind, 22, batch.from.snap_from);
+  bind_snapshot(bind, 23, window_end(batch));
+  failpoint("relay.in_intent");
+  bind->step();
+  if (connection_.changes() != 1) return Written::fenced;
+  version_ = static_cast<std::uint64_t>(now.version) + 1;
+  return Written::done;
+}
+
+/// Parameters 3 to 12 of what moves the cursor behind `batch`.
+void SubscriptionLog::bind_advance(const sql::Use& update, const Batch& batch,
+                                   std::chrono::milliseconds lease, const std::string& chain) {
+  const bool empty = batch.entries.empty();
+  const Position bound = empty ? batch.prior.position : batch.last();
+  const Cursor& done = empty ? batch.to : batch.from;
+  update->bind(3, batch.to.after_seq.value());
+  update->bind(4, static_cast<std::int64_t>(bound.value()));
+  update->bind_blob(5, chain);
+  update->bind(6, lease_until(lease));
+  update->bind(7, connection_.now_ms());
+  update->bind(8, is_inside(done) ? done.after_seq.value() : 0);
+  bind_snapshot(update, 9, batch.to.snap_from);
+  bind_snapshot(update, 10, batch.to.snap_to);
+  bind_snapshot(update, 11, done.snap_from);
+  update->bind_text(12, mutant("no_incarnation_check") ? std::string_view{""}
+                                                       : std::string_view{reader_->incarnation()});
 }
 
 void SubscriptionLog::write_parked(const Batch& batch) {

@@ -153,6 +153,10 @@ class SubscriptionLog {
   Fence fence();
   std::int64_t lease_until(std::chrono::milliseconds lease);
   void compare_and_set(sql::Use& update);
+  Written bind_at_once(const Batch& batch, const std::optional<Ack>& ack,
+                       std::chrono::milliseconds lease, const std::string& chain);
+  void bind_advance(const sql::Use& update, const Batch& batch, std::chrono::milliseconds lease,
+                    const std::string& chain);
   void write_parked(const Batch& batch);
   void write_journal(const Batch& batch, const std::string& chain);
   void write_ack(const Ack& ack, std::chrono::milliseconds lease);

@@ -28,8 +28,9 @@ std::unique_ptr<Transaction::Impl> Transaction::Impl::connect(soci::session& ses
                 "begin",
                 "the statements belong to another session",
                 {.hint = "keep one Statements per session"}};
-  impl->connection = options.statements != nullptr ? options.statements->kept_->connection
-                                                   : sql::borrow(session, options.named_statements);
+  impl->connection = options.statements != nullptr && options.named_statements
+                         ? options.statements->kept_->connection
+                         : sql::borrow(session, options.named_statements);
   impl->options = options;
   if (impl->connection->in_transaction())
     throw Error{ErrorCode::invalid_argument,
@@ -49,7 +50,7 @@ void Transaction::Impl::commit(std::span<sql::Statement* const> last) {
                 "commit",
                 "the transaction was already committed",
                 {.hint = "commit once, last in the block"}};
-  if (!connection->in_transaction())
+  if (!connection->in_transaction() || connection->watched().committed)
     throw Error{ErrorCode::storage,
                 "commit",
                 "the transaction has ended before",

@@ -68,8 +68,7 @@ class PgConnection final : public Connection, public Runner {
     } else if (first == nullptr) {
       simple("BEGIN", "begin");
     } else {
-      const std::array steps{Step{"BEGIN", nullptr}, Step{nullptr, as_ours(first)}};
-      pipeline(steps, "begin");
+      pipeline_anew(std::array{Step{"BEGIN", nullptr}, Step{nullptr, as_ours(first)}}, "begin");
     }
   }
 
@@ -77,7 +76,7 @@ class PgConnection final : public Connection, public Runner {
               std::span<Statement* const> last) override {
     const PGTransactionStatusType status = PQtransactionStatus(handle_);
     if (status == PQTRANS_INERROR)
-      throw Error{ErrorCode::storage,
+      throw Error{watched().conflict ? ErrorCode::conflict : ErrorCode::storage,
                   "commit",
                   "an earlier error ended the transaction; nothing was committed",
                   {.hint = "roll back and run the whole transaction again"}};
@@ -88,6 +87,7 @@ class PgConnection final : public Connection, public Runner {
                   {.hint = "nothing was committed: connect again and run the transaction again"}};
     sync_wait_cancelled_ = false;
     committed_ = false;
+    refused_early_ = false;
     std::vector<Step> steps;
     for (Statement* statement : last) steps.push_back({nullptr, as_ours(statement)});
     steps.push_back({"COMMIT", nullptr});
@@ -97,7 +97,8 @@ class PgConnection final : public Connection, public Runner {
       else
         pipeline(steps, "commit");
     } catch (const Error& error) {
-      if (PQstatus(handle_) == CONNECTION_OK) throw;
+      // A server that is stopped refuses what stands before COMMIT, then ends the connection.
+      if (PQstatus(handle_) == CONNECTION_OK || refused_early_) throw;
       throw_in_doubt(error.message(), error.detail_code());
     }
     if (!committed_)
@@ -105,8 +106,7 @@ class PgConnection final : public Connection, public Runner {
                   "commit",
                   "the server rolled the transaction back",
                   {.hint = "an earlier error ended it; run the whole transaction again"}};
-    if (sync_wait_cancelled_)
-      throw_in_doubt("committed here, but not acknowledged by the synchronous standby", "01000");
+    if (sync_wait_cancelled_) throw_unsynced();
   }
 
   void rollback() noexcept override { Result{PQexec(handle_, "ROLLBACK")}; }
@@ -117,7 +117,11 @@ class PgConnection final : public Connection, public Runner {
   }
 
   bool pipelines() const override { return true; }
-  Watched watched() const override { return watch_of(handle_).seen; }
+  Watched watched() const override {
+    Watched seen = watch_of(handle_).seen;
+    seen.lost = PQstatus(handle_) != CONNECTION_OK;
+    return seen;
+  }
   void forget_rollback() override { watch_of(handle_).seen.rolled_back = false; }
 
   const void* handle() const override { return handle_; }
@@ -161,9 +165,13 @@ class PgConnection final : public Connection, public Runner {
                  .detail_code = state}};
   }
 
+  [[noreturn]] static void throw_unsynced() {
+    throw_in_doubt("committed here, but not acknowledged by the synchronous standby", "01000");
+  }
+
   void note(const PGresult* result) {
     const std::string_view count = PQcmdTuples(const_cast<PGresult*>(result));
-    changes_ = count.empty() ? 0 : std::atoll(count.data());
+    if (!count.empty()) changes_ = std::atoll(count.data());  // BEGIN and COMMIT change no rows.
     if (std::strcmp(PQcmdStatus(const_cast<PGresult*>(result)), "COMMIT") == 0) committed_ = true;
   }
 
@@ -185,9 +193,8 @@ class PgConnection final : public Connection, public Runner {
   }
 
   void run(PgStatement& statement) override {
-    const std::string_view pinned =
-        statement.query() ? pinned_settings(*statement.query()) : std::string_view{};
-    if (!pinned.empty()) return run_pinned(statement, pinned);
+    const Setting setting = statement.query() ? setting_of(*statement.query()) : Setting{};
+    if (!setting.calls.empty()) return run_under(setting, statement);
     Parameters& with = statement.parameters();
     Result result;
     if (!wants_name(statement)) {
@@ -210,21 +217,26 @@ class PgConnection final : public Connection, public Runner {
     statement.take(std::move(result));
   }
 
-  /// Runs a statement under planner settings of its own, in one round trip and leaving none behind.
-  void run_pinned(PgStatement& statement, std::string_view pinned) {
-    const std::string settings = "SELECT " + std::string{pinned};
+  /// Runs a statement under settings of its own, in one round trip and leaving none behind.
+  void run_under(const Setting& setting, PgStatement& statement) {
+    const std::string settings = "SELECT " + std::string{setting.calls};
     std::vector<Step> steps;
     const bool inside = in_transaction();
-    if (!inside) steps.push_back({"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", nullptr});
+    if (!inside)
+      steps.push_back({setting.writes ? "BEGIN ISOLATION LEVEL READ COMMITTED"
+                                      : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
+                       nullptr});
     steps.push_back({settings.c_str(), nullptr});
     steps.push_back({nullptr, &statement});
     if (!inside) steps.push_back({"COMMIT", nullptr});
+    sync_wait_cancelled_ = false;
     try {
       pipeline(steps, "step");
     } catch (const Error&) {
       if (!inside && in_transaction()) rollback();
       throw;
     }
+    if (sync_wait_cancelled_ && setting.writes) throw_unsynced();
   }
 
   void send(const Step& step) {
@@ -258,43 +270,59 @@ class PgConnection final : public Connection, public Runner {
     std::optional<Error> failure;
     {
       const Mode mode{handle_};
-      std::vector<const Step*> answers;  // Null where the answer is that of a PREPARE.
-      std::bitset<kQueryCount> named;    // Prepared by this pipeline.
+      std::vector<Answer> answers;
       for (const Step& step : steps) {
         if (step.statement != nullptr && wants_name(*step.statement) &&
             !is_prepared(*step.statement)) {
-          const auto place = static_cast<std::size_t>(*step.statement->query());
-          if (!named.test(place)) {
-            if (PQsendPrepare(handle_, name_of(*step.statement->query()).c_str(),
-                              step.statement->sql(), 0, nullptr) == 0)
-              throw error_of(handle_, nullptr, "send");
-            answers.push_back(nullptr);
-            named.set(place);
-          }
+          if (PQsendPrepare(handle_, name_of(*step.statement->query()).c_str(),
+                            step.statement->sql(), 0, nullptr) == 0)
+            throw error_of(handle_, nullptr, "send");
+          answers.push_back({&step, true});
         }
         send(step);
-        answers.push_back(&step);
+        answers.push_back({&step, false});
       }
       if (PQpipelineSync(handle_) == 0) throw error_of(handle_, nullptr, "send");
-      for (const Step* step : answers) take_answer(step, failure, operation);
+      for (const Answer& answer : answers) take_answer(answer, failure, operation);
       for (;;) {  // Up to the mark that ends the pipeline, or the end of the connection.
         const Result end{PQgetResult(handle_)};
         if (PQstatus(handle_) != CONNECTION_OK || PQresultStatus(end.get()) == PGRES_PIPELINE_SYNC)
           break;
       }
-      if (!failure) watch_of(handle_).prepared |= named;
     }
     if (failure) throw Error{*failure};
   }
 
-  void take_answer(const Step* step, std::optional<Error>& failure, std::string_view operation) {
+  /// As pipeline(), of steps that begin a transaction: none is left behind when they fail.
+  void pipeline_anew(std::span<const Step> steps, std::string_view operation) {
+    try {
+      pipeline(steps, operation);
+    } catch (const Error&) {
+      if (in_transaction()) rollback();
+      throw;
+    }
+  }
+
+  /// What the server is to answer: that a step's statement is prepared, or what it did.
+  struct Answer {
+    const Step* step;
+    bool prepares;
+  };
+
+  void take_answer(const Answer& answer, std::optional<Error>& failure,
+                   std::string_view operation) {
     Result result{PQgetResult(handle_)};
     if (result == nullptr ||
         (!is_fine(result.get()) && PQresultStatus(result.get()) != PGRES_PIPELINE_ABORTED)) {
-      if (!failure) failure.emplace(error_of(handle_, result.get(), operation));
+      if (!failure) {
+        failure.emplace(error_of(handle_, result.get(), operation));
+        refused_early_ = !failure->detail_code().empty() && answer.step->statement != nullptr;
+      }
+    } else if (!failure && answer.prepares) {
+      set_prepared(*answer.step->statement);  // It stays so, whatever becomes of the transaction.
     } else if (!failure) {
       note(result.get());
-      if (step != nullptr && step->statement != nullptr) step->statement->take(std::move(result));
+      if (answer.step->statement != nullptr) answer.step->statement->take(std::move(result));
     }
     while (PQstatus(handle_) == CONNECTION_OK && Result{PQgetResult(handle_)} != nullptr) {
     }
@@ -305,39 +333,12 @@ class PgConnection final : public Connection, public Runner {
   bool named_;
   std::int64_t changes_ = 0;
   bool committed_ = false;
+  bool refused_early_ = false;  ///< The server refused a statement before COMMIT.
   bool sync_wait_cancelled_ = false;
   std::optional<steady_clock::time_point> clock_read_at_;
   std::int64_t clock_ms_ = 0;
   std::array<std::unique_ptr<PgStatement>, kQueryCount> statements_;
 };
-
-/// libpq gives no SQLSTATE for a refused connection, so its text decides.
-Error open_error(PGconn* handle) {
-  std::string message{PQerrorMessage(handle)};
-  while (!message.empty() && message.back() == '\n') message.pop_back();
-  for (std::size_t at; (at = message.find('\n')) != std::string::npos;) message[at] = ' ';
-  const auto says = [&](std::string_view text) { return message.find(text) != std::string::npos; };
-  if (PQconnectionNeedsPassword(handle) != 0 || says("authentication failed") ||
-      says("pg_hba.conf") || says("permission denied") || says("role \""))
-    return Error{ErrorCode::denied,
-                 "open",
-                 message,
-                 {.hint = "check user and password; ~/.pgpass and PGPASSWORD work"}};
-  if (says("too many clients") || says("connection slots are reserved") || says("too many conn"))
-    return Error{ErrorCode::unreachable,
-                 "open",
-                 message,
-                 {.hint = "all connections are taken: raise max_connections or wait"}};
-  if (says("database \""))
-    return Error{ErrorCode::unreachable,
-                 "open",
-                 message,
-                 {.hint = "check the database's name in the URL, or create it with: createdb"}};
-  return Error{ErrorCode::unreachable,
-               "open",
-               message,
-               {.hint = "check host, port and network, and that the server runs"}};
-}
 
 }  // namespace
 
@@ -345,39 +346,8 @@ std::unique_ptr<Connection> wrap(PGconn* handle, bool named) {
   return std::make_unique<PgConnection>(handle, false, named);
 }
 
-std::unique_ptr<Connection> open(const Url& url) {
-  const std::string uri = "postgresql:" + url.rest;
-  // Checked first, because libpq's own message repeats the URL, and a password may stand in it.
-  char* fault = nullptr;
-  PQconninfoOption* parts = PQconninfoParse(uri.c_str(), &fault);
-  PQfreemem(fault);
-  if (parts == nullptr)
-    throw Error{ErrorCode::invalid_argument,
-                "open",
-                "the database URL is malformed",
-                {.hint = "write postgresql://USER@HOST:PORT/DATABASE, special characters of user "
-                         "and password percent-encoded"}};
-  PQconninfoFree(parts);
-
-  // A silent loss of the network is noticed within half a minute, not after two hours.
-  std::map<std::string, std::string> options{
-      {"application_name", "outseal"}, {"connect_timeout", "10"}, {"keepalives_idle", "10"},
-      {"keepalives_interval", "5"},    {"keepalives_count", "3"}, {"tcp_user_timeout", "30000"}};
-  for (const auto& [name, value] : url.parameters) options[name] = value;
-  options["client_encoding"] = "UTF8";
-  std::vector<const char*> names{"dbname"};
-  std::vector<const char*> values{uri.c_str()};
-  for (const auto& [name, value] : options) {
-    names.push_back(name.c_str());
-    values.push_back(value.c_str());
-  }
-  names.push_back(nullptr);
-  values.push_back(nullptr);
-  PGconn* handle = PQconnectdbParams(names.data(), values.data(), 1);
-  if (handle == nullptr) throw Error{ErrorCode::storage, "open", "out of memory"};
-  auto connection = std::make_unique<PgConnection>(handle, true, false);
-  if (PQstatus(handle) == CONNECTION_OK) return connection;
-  throw open_error(handle);
+std::unique_ptr<Connection> adopt(PGconn* handle) {
+  return std::make_unique<PgConnection>(handle, true, false);
 }
 
 }  // namespace outseal::sql::postgres

@@ -18,6 +18,9 @@ namespace outseal::sql::postgres {
 /// event that we have seen, so no event is published that a crash of the server could take back.
 std::unique_ptr<Connection> open(const Url& url);
 
+/// The same for a handle that is already open, or failed to; the result closes it.
+std::unique_ptr<Connection> adopt(PGconn* handle);
+
 /// Wraps a handle that somebody else owns and closes. `named`: prepares our statements by name,
 /// once a connection; worth about a tenth of a transaction.
 std::unique_ptr<Connection> wrap(PGconn* handle, bool named);
@@ -25,9 +28,15 @@ std::unique_ptr<Connection> wrap(PGconn* handle, bool named);
 /// The handle under `session`; null if it is closed or of another backend.
 PGconn* driver_handle(soci::session& session);
 
-/// Planner settings for the length of `query`, as `set_config` calls; empty for most. They keep it
-/// on its index whatever the statistics say: those of an empty table are what the planner has when
-/// a backlog begins to grow.
-std::string_view pinned_settings(Query query);
+/// What a query is run under: a short transaction of its own with these settings, all in one round
+/// trip. Inside of a transaction only the settings, up to its end.
+struct Setting {
+  /// Calls of set_config; empty for most queries. Planner settings keep a query on its index
+  /// whatever the statistics say: those of an empty table are what the planner has when a backlog
+  /// begins.
+  std::string_view calls = {};
+  bool writes = false;
+};
+Setting setting_of(Query query);
 
 }  // namespace outseal::sql::postgres

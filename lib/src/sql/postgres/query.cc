@@ -204,6 +204,27 @@ std::string_view fence_text(Query query) {
              " updated_at = to_timestamp($8::float8 / 1000), acked_seq = $9, snap_from = $10,"
              " snap_to = $11, acked_snap = $12 WHERE name = $1 AND epoch = $2 AND version = $3"
              " AND $13 IN ('', " OUTSEAL_INCARNATION ")";
+    // as advance_subscription, then acked position or NULL, acked id or NULL, first position and
+    //   mark of the batch that this acknowledges, then of the new batch: first, count, last id,
+    //   hash, from seq, snap from, snap to. Intent and acknowledgement as one statement, in one
+    //   round trip; inserts one row if the compare-and-set succeeds, else changes nothing.
+    case Query::bind_batch:
+      return "WITH moved AS (UPDATE outseal.subscription SET version = version + 1,"
+             " after_seq = $4, bound_position = $5, chain_hash = $6,"
+             " lease_until = to_timestamp($7::float8 / 1000),"
+             " updated_at = to_timestamp($8::float8 / 1000), acked_seq = $9, snap_from = $10,"
+             " snap_to = $11, acked_snap = $12, acked_position = coalesce($14, acked_position),"
+             " acked_event_id = coalesce($15, acked_event_id)"
+             " WHERE name = $1 AND epoch = $2 AND version = $3"
+             " AND $13 IN ('', " OUTSEAL_INCARNATION
+             ") RETURNING name),"
+             " acked AS (UPDATE outseal.journal j SET acked_at = to_timestamp($8::float8 / 1000),"
+             " sink_mark = $17 FROM moved WHERE j.subscription = moved.name"
+             " AND j.first_position = $16)"
+             " INSERT INTO outseal.journal (subscription, first_position, event_count, kind,"
+             " from_seq, to_seq, last_event_id, hash, chain_hash, epoch, bound_at, snap_from,"
+             " snap_to) SELECT moved.name, $18, $19, 'log', $22, $4, $20, $21, $6, $2,"
+             " to_timestamp($8::float8 / 1000), $23, $24 FROM moved";
     // name, epoch, version, acked position, acked id, lease until, now. Nothing is in flight then,
     // so all that the cursor has passed is acknowledged, parked or filtered out.
     case Query::acknowledge_subscription:

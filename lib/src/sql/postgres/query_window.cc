@@ -88,7 +88,7 @@ std::string_view read_window_text(Query query) {
   " ON c.conrelid = 'outseal.outbox'::regclass AND c.contype = 'p' WHERE s.name = " subscription \
   ") r"
 
-std::string_view rebase_text(Query query) {
+std::string_view translate_text(Query query) {
   switch (query) {
     // -> our own xid, snapshot
     case Query::own_transaction:
@@ -132,6 +132,13 @@ std::string_view rebase_text(Query query) {
     // -> name
     case Query::list_subscriptions:
       return "SELECT name FROM outseal.subscription ORDER BY name";
+    default:
+      return {};
+  }
+}
+
+std::string_view rebase_text(Query query) {
+  switch (query) {
     // subscription, event id, position, actor -> seq, if the event is in the outbox
     case Query::note_rebased:
       return "INSERT INTO outseal.parked AS p (subscription, seq, event_id, topic, key, cause,"
@@ -171,9 +178,14 @@ std::string_view rebase_text(Query query) {
   "set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)," \
   " set_config('enable_bitmapscan', 'off', true)"
 
+#define OUTSEAL_PIN_ORDER                     \
+  OUTSEAL_PIN_INDEX                           \
+  ", set_config('enable_sort', 'off', true)," \
+  " set_config('enable_incremental_sort', 'off', true)"
+
 }  // namespace
 
-std::string_view pinned_settings(Query query) {
+Setting setting_of(Query query) {
   switch (query) {
     case Query::read_window:
     case Query::window_bounds:
@@ -182,21 +194,27 @@ std::string_view pinned_settings(Query query) {
     case Query::list_checked_subscriptions:
     case Query::read_status:
     case Query::any_unpublished:
-      return OUTSEAL_PIN_INDEX;
+      return {OUTSEAL_PIN_INDEX, false};
     case Query::read_window_page:
-    case Query::delete_published:
       // In the order of seq, and stop: never the whole window sorted for each page.
-      return OUTSEAL_PIN_INDEX
-          ", set_config('enable_sort', 'off', true),"
-          " set_config('enable_incremental_sort', 'off', true)";
+      return {OUTSEAL_PIN_ORDER, false};
+    case Query::delete_published:
+      return {OUTSEAL_PIN_ORDER, true};
+    case Query::bind_batch:
+      return {
+          "set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '4s', true)",
+          true};
     default:
       return {};
   }
 }
 
 std::string_view window_text(Query query) {
-  const std::string_view found = read_window_text(query);
-  return found.empty() ? rebase_text(query) : found;
+  for (const auto& area : {read_window_text, translate_text, rebase_text}) {
+    const std::string_view found = area(query);
+    if (!found.empty()) return found;
+  }
+  return {};
 }
 
 }  // namespace outseal::sql::postgres

@@ -39,7 +39,7 @@ constexpr std::array kRules{
     CodeRule{"57014", ErrorCode::conflict, "cancelled, for example by statement_timeout"},
     CodeRule{"26000", ErrorCode::conflict,
              "behind a transaction pooler set named_statements = false"},
-    CodeRule{"42P05", ErrorCode::conflict,
+    CodeRule{"42P05", ErrorCode::invalid_config,
              "behind a transaction pooler set named_statements = false"},
     CodeRule{"25P02", ErrorCode::storage, "an earlier error ended the transaction: roll it back"},
     CodeRule{"25006", ErrorCode::refused, "connect to the primary, which can be written"},

@@ -14,8 +14,9 @@ void note_result(Watch& watch, const PGresult* result) {
     const std::string_view tag = PQcmdStatus(const_cast<PGresult*>(result));
     if (tag == "SAVEPOINT") watch.seen.savepoint = true;
     if (tag == "ROLLBACK") watch.seen.rolled_back = true;
-    if (tag == "COMMIT") watch.seen.committed = true;
-    if (tag.starts_with("DEALLOCATE") || tag == "DISCARD ALL") watch.prepared.reset();
+    if (tag == "COMMIT" || tag == "PREPARE TRANSACTION") watch.seen.committed = true;
+    // Not "DEALLOCATE": SOCI deallocates each statement of its own so.
+    if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") watch.prepared.reset();
   } else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE)) {
     if (std::strcmp(state, "40001") == 0 || std::strcmp(state, "40P01") == 0)
       watch.seen.conflict = true;

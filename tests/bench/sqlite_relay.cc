@@ -24,14 +24,14 @@ constexpr int kCopyBatch = 2'000;
 void fill(const std::string& path, int events) {
   const auto connection = sql::open(Url::parse("--db", "sqlite:" + path), sql::OpenMode::create);
   store::migrate_up(*connection, store::newest_version(), [](const store::MigrationStatus&) {});
-  const std::string payload = R"({"order":4711,"text":")" + std::string(276, 'x') + R"("})";
+  const std::string text = payload(4711);
   sql::transact(*connection, std::chrono::seconds{5}, [&] {
     const auto insert = connection->prepare(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
         " INSERT INTO outseal_outbox (topic, key, type, payload)"
         " SELECT 'payments', 'k' || (i % 1000), 'paid', ?2 FROM n");
     insert->bind(0, events);
-    insert->bind_text(1, payload);
+    insert->bind_text(1, text);
     insert->step();
   });
 }
@@ -85,7 +85,9 @@ double drain(const std::string& database, const std::string& target) {
 
 }  // namespace
 
-void relay(int rounds, int events) {
+void sqlite_relay(const Size& size) {
+  const int rounds = 3;
+  const int events = size.count(200'000);
   const test::TempFolder folder;
   const std::string full = folder.file("full.db");
   fill(full, events);
@@ -105,7 +107,7 @@ void relay(int rounds, int events) {
     ratio.push_back(a / b);
   }
   std::printf(
-      "relay   SQLite to file, %d events of 300 bytes: %.0f events/s with fsync per batch,"
+      "  SQLite to file, %d events of 300 bytes: %.0f events/s with fsync per batch,"
       " %.2f of a plain copy of the rows, peak memory %.1f MiB (medians of %d)\n",
       events, events / median(drain_s), median(ratio), memory_mib, rounds);
 }

@@ -12,7 +12,7 @@
 namespace outseal::bench {
 namespace {
 
-const std::string kPayload = R"({"order":4711,"text":")" + std::string(276, 'x') + R"("})";
+const std::string kPayload = payload(4711);
 
 /// The business transaction: one row changed, one row written.
 void work(soci::session& session, int number) {
@@ -81,7 +81,7 @@ void measure(const std::string& synchronous, int rounds, int transactions) {
     execute_ratio.push_back(a / c);
   }
   std::printf(
-      "append  synchronous=%-6s  bare %7.0f tx/s  with append %.2f of bare"
+      "  synchronous=%-6s  bare %7.0f tx/s  with append %.2f of bare"
       "  as execute %.2f of bare  (medians of %d rounds of %d)\n",
       synchronous.c_str(), transactions / median(bare_s), median(append_ratio),
       median(execute_ratio), rounds, transactions);
@@ -89,9 +89,10 @@ void measure(const std::string& synchronous, int rounds, int transactions) {
 
 }  // namespace
 
-void append(int rounds, int transactions) {
-  measure("FULL", rounds, transactions);
-  measure("NORMAL", rounds, transactions);
+void sqlite_append(const Size& size) {
+  const int transactions = size.count(2'000);
+  measure("FULL", 7, transactions);
+  measure("NORMAL", 7, transactions);
 }
 
 }  // namespace outseal::bench

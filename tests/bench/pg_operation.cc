@@ -1,0 +1,173 @@
+// The relay in operation: how soon, at what cost while nothing happens, with millions waiting, and
+// what its retention does to the writers.
+#include <signal.h>
+
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <stdexcept>
+
+#include "bench/bench.h"
+#include "bench/pg_relay.h"
+#include "bench/pg_stage.h"
+#include "store/retention.h"
+
+namespace outseal::bench {
+namespace {
+
+double acked_position(const Stage& stage) {
+  return stage.number("SELECT coalesce(max(acked_position), 0) FROM outseal.subscription");
+}
+
+void stop(test::Program& relay, const test::TempFolder& folder) {
+  relay.send(SIGTERM);
+  if (relay.wait() != 0)
+    throw std::runtime_error{"the relay failed:\n" + test::end_of_log(folder.file("relay.log"))};
+}
+
+/// Removes published events without a pause, as long as it lives.
+class Retention {
+ public:
+  explicit Retention(const Stage& stage)
+      : thread_{[this, url = stage.url()](const std::stop_token& stop) {
+          const auto connection = sql::open(Url::parse("--db", url));
+          store::RetentionProgress progress;
+          store::RetentionOptions options;
+          options.events = std::chrono::milliseconds{1};
+          while (!stop.stop_requested()) {
+            const auto removed = store::retain_step(*connection, "any", options, &progress);
+            removed_ += removed;
+            if (removed == 0) idle_ = true;
+          }
+        }} {}
+  std::uint64_t removed() const { return removed_; }
+  bool was_idle() const { return idle_; }
+
+ private:
+  std::atomic<std::uint64_t> removed_ = 0;
+  std::atomic<bool> idle_ = false;
+  std::jthread thread_;
+};
+
+}  // namespace
+
+void pg_latency(const Size& size) {
+  for (const auto& [sink, name] : {std::pair{SinkKind::null, "null"}, {SinkKind::file, "file"}}) {
+    const Latency measured = latency(sink, size.seconds(10));
+    std::printf("  %s sink: p50 %.2f ms%s, p95 %.2f ms, p99 %.2f ms%s at %.0f events/s\n", name,
+                measured.p50, below(measured.p50, 2).c_str(), measured.p95, measured.p99,
+                below(measured.p99, 7).c_str(), measured.rate);
+  }
+}
+
+void pg_backlog(const Size& size) {
+  using namespace std::chrono_literals;
+  const int events = size.count(5'000'000);
+  const Stage stage;
+  const double filled = seconds([&] { stage.fill(events, std::min(events, 10'000)); });
+  const test::TempFolder folder;
+  const std::string file = folder.file("events");
+
+  const auto start = Clock::now();
+  const auto relay = start_relay(stage, "file:" + file, folder);
+  const auto since_start = [&] {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  std::error_code ignored;
+  while (!std::filesystem::exists(file) || std::filesystem::file_size(file, ignored) == 0) {
+    if (!relay->is_running() || since_start() > 60)
+      throw std::runtime_error{"no event:\n" + test::end_of_log(folder.file("relay.log"))};
+    std::this_thread::sleep_for(2ms);
+  }
+  const double first = since_start();
+
+  // The first second is left out: connections, first plans, cold files.
+  std::vector<std::pair<double, double>> progress;
+  do {
+    std::this_thread::sleep_for(1s);
+    progress.emplace_back(since_start(), acked_position(stage));
+  } while (progress.back().first < 20 && progress.back().second < events);
+  const double memory_mib = peak_memory_mib(std::to_string(relay->pid()));
+  stop(*relay, folder);
+
+  std::vector<double> rates;
+  for (std::size_t i = 1; i < progress.size(); ++i)
+    rates.push_back((progress[i].second - progress[i - 1].second) /
+                    (progress[i].first - progress[i - 1].first));
+  std::printf(
+      "  %d events wait (appended in %.0f s): first event after %.2f s%s; then %.0f events/s,"
+      " slowest second %.0f, %.0f events in %.0f s; peak memory %.1f MiB%s\n",
+      events, filled, first, below(first, 3).c_str(), median(rates), quantile(rates, 0),
+      progress.back().second, progress.back().first, memory_mib, below(memory_mib, 64).c_str());
+}
+
+void pg_idle(const Size& size) {
+  const Stage stage;
+  const test::TempFolder folder;
+  const auto relay = start_relay(stage, "file:" + folder.file("events"), folder);
+  std::this_thread::sleep_for(std::chrono::seconds{3});  // It leads, and has found nothing to do.
+  const auto backend = static_cast<pid_t>(
+      stage.number("SELECT max(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                   " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"));
+  const auto transactions = [&] {
+    return stage.number(
+        "SELECT xact_commit FROM pg_stat_database WHERE datname ="
+        " current_database()");
+  };
+
+  const double asked = transactions();
+  const double relay_s = cpu_seconds(relay->pid());
+  const double backend_s = cpu_seconds(backend);
+  const double took = seconds([&] { std::this_thread::sleep_for(size.seconds(20)); });
+  const double relay_percent = 100 * (cpu_seconds(relay->pid()) - relay_s) / took;
+  const double backend_percent = 100 * (cpu_seconds(backend) - backend_s) / took;
+  const double per_second = (transactions() - asked) / took;
+  const double memory_mib = peak_memory_mib(std::to_string(relay->pid()));
+  stop(*relay, folder);
+  std::printf(
+      "  relay %.2f %% of a core%s, its server process %.2f %%; %.1f transactions/s; memory"
+      " %.1f MiB\n",
+      relay_percent, below(relay_percent, 0.5).c_str(), backend_percent, per_second, memory_mib);
+}
+
+void pg_retention(const Size& size) {
+  constexpr int kRounds = 4;
+  const Stage stage;
+  const int events = size.count(800'000);
+  stage.fill(events);
+  drain(stage, SinkKind::null);
+  const auto dead = [&] {
+    return stage.number(
+        "SELECT n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'outseal'"
+        " AND relname = 'outbox'");
+  };
+  stage.written();
+  const double dead_before = dead();
+  std::uint64_t removed = 0;
+  bool idle = false;
+  for (const int clients : {1, 8}) {
+    std::vector<double> alone;
+    std::vector<double> ratios;
+    for (int round = 0; round < kRounds; ++round) {
+      stage.checkpoint();
+      const Clients writers{stage, clients, [](Client& client) { client.with_append(); }};
+      writers.rate(size.seconds(0.3));
+      alone.push_back(writers.rate(size.seconds(1)));
+      const Retention retention{stage};
+      ratios.push_back(writers.rate(size.seconds(1)) / alone.back());
+      removed += retention.removed();
+      idle = idle || retention.was_idle();
+    }
+    std::printf("  %d writer%s: %.0f tx/s alone, %.2f of it beside retention without pauses\n",
+                clients, clients == 1 ? "" : "s", median(alone), median(ratios));
+  }
+  stage.written();
+  std::printf(
+      "  %.0f rows/s removed%s; dead tuples of the outbox: %.0f before the first removal, %.0f"
+      " after %llu\n",
+      static_cast<double>(removed) / (2 * kRounds * size.seconds(1).count()),
+      idle ? " (it ran out of work: too few events)" : "", dead_before, dead(),
+      static_cast<unsigned long long>(removed));
+}
+
+}  // namespace outseal::bench

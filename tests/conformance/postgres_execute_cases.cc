@@ -1,0 +1,275 @@
+// Operations on PostgreSQL: duplicates at once, conflicts, and connections that are lost.
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "conformance/postgres_fixture.h"
+#include "support/program.h"
+#include "support/wire_proxy.h"
+
+using namespace outseal;
+using namespace outseal::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr const char* kRepeatableRead =
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+constexpr const char* kSerializable =
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE";
+
+long number(soci::session& session, const std::string& sql) {
+  long value = 0;
+  session << sql, soci::into(value);
+  return value;
+}
+
+/// Waits until a session of the database waits for a lock.
+void wait_for_waiter(const PostgresDatabase& database, const char* count = "1") {
+  wait_until("a session that waits for a lock", [&] {
+    return database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                          " AND datname = current_database()") == count;
+  });
+}
+
+/// What execute() on a session of its own did, in a thread of its own.
+class Duplicate {
+ public:
+  Duplicate(const PostgresDatabase& database, const Operation& key, Handler handler,
+            const char* set_up = "SELECT 1")
+      : thread_{[&database, key, handler = std::move(handler), set_up, this] {
+          const auto session = database.session();
+          *session << set_up;
+          try {
+            result_ = execute(*session, key, handler ? handler : charging(*session));
+          } catch (const Error& error) {
+            code_ = error.code();
+          }
+        }} {}
+  ExecuteResult wait() {
+    thread_.join();
+    return result_;
+  }
+  std::optional<ErrorCode> code_;
+
+ private:
+  ExecuteResult result_{};
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST_CASE("of operations with one key at once one is executed, the others replay it") {
+  PostgresDatabase database;
+  constexpr int kThreads = 8;
+  for (const char* isolation : {"SELECT 1", kRepeatableRead, kSerializable}) {
+    for (int round = 0; round < 5; ++round) {
+      std::atomic<int> executed{0};
+      std::atomic<int> replayed{0};
+      std::vector<std::thread> threads;
+      for (int i = 0; i < kThreads; ++i)
+        threads.emplace_back([&] {
+          const auto session = database.session();
+          *session << isolation;
+          const std::string key = std::string{isolation} + std::to_string(round);
+          for (;;) {
+            try {
+              const auto result = execute(*session, operation(key), [&](Transaction& tx) {
+                *session << kCharge;
+                append(tx, event("charged"));
+                return Reply{.body = "done"};
+              });
+              if (result.reply.body == "done")
+                ++(result.outcome == Outcome::executed ? executed : replayed);
+              return;
+            } catch (const Error& error) {
+              if (error.recovery() != Recovery::retry_transaction) throw;
+            }
+          }
+        });
+      for (std::thread& thread : threads) thread.join();
+      CHECK(executed == 1);
+      CHECK(replayed == kThreads - 1);
+    }
+  }
+  CHECK(database.events() == "15");
+  CHECK(database.balance() == "25");
+}
+
+TEST_CASE("a duplicate waits for its turn, other keys do not, and without patience it is told so") {
+  PostgresDatabase database;
+  const auto session = database.session();
+  const auto other = database.session();
+  std::optional<Duplicate> duplicate;
+  *other << "SET lock_timeout = '7s'";
+  execute(*session, operation("k"), [&](Transaction&) {
+    CHECK(execute(*other, operation("other"), charging(*other)).outcome == Outcome::executed);
+    CHECK(execute(*other, operation("k"), charging(*other), {.wait = 0ms}).outcome ==
+          Outcome::in_progress);
+    CHECK(execute(*other, operation("k"), charging(*other), {.wait = 30ms}).outcome ==
+          Outcome::in_progress);
+    duplicate.emplace(database, operation("k"), nullptr);
+    wait_for_waiter(database);
+    return Reply{};
+  });
+  CHECK(duplicate->wait().outcome == Outcome::replayed);
+  CHECK(number(*other, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0);
+  CHECK(number(*other, "SELECT (current_setting('lock_timeout') = '7s')::int") == 1);
+  CHECK(database.balance() == "95");
+}
+
+TEST_CASE("whoever waits for a handler that fails gets its turn, or its final answer") {
+  PostgresDatabase database;
+  const auto session = database.session();
+  const auto replying = [&](const std::string& key, const Reply& reply,
+                            std::optional<Duplicate>& waiter) {
+    return execute(*session, operation(key), [&, reply](Transaction& tx) {
+      *session << kCharge;
+      append(tx, event("undone"));
+      if (!waiter) {
+        waiter.emplace(database, operation(key), nullptr);
+        wait_for_waiter(database);
+      }
+      return reply;
+    });
+  };
+  std::optional<Duplicate> after_retryable;
+  CHECK(replying("r", {.verdict = Verdict::retryable_failure}, after_retryable).outcome ==
+        Outcome::released);
+  CHECK(after_retryable->wait().outcome == Outcome::executed);
+  CHECK(database.payloads() == "charged");
+
+  // The final answer is stored by a second transaction: the waiter may be served between the two.
+  std::optional<Duplicate> after_final;
+  const Reply declined{.verdict = Verdict::final_failure, .status = 402, .body = "declined"};
+  const ExecuteResult first = replying("f", declined, after_final);
+  const ExecuteResult second = after_final->wait();
+  CHECK((first.outcome == Outcome::executed) != (second.outcome == Outcome::executed));
+  CHECK(first.reply.status == second.reply.status);
+  const ExecuteResult third = execute(*session, operation("f"), charging(*session));
+  CHECK(third.outcome == Outcome::replayed);
+  CHECK(third.reply.status == first.reply.status);
+  CHECK(database.events() == (first.reply.status == 402 ? "1" : "2"));
+
+  std::optional<Duplicate> after_throw;
+  CHECK_THROWS_AS(execute(*session, operation("t"),
+                          [&](Transaction& tx) -> Reply {
+                            append(tx, event("undone"));
+                            after_throw.emplace(database, operation("t"), nullptr);
+                            wait_for_waiter(database);
+                            throw std::runtime_error{"no"};
+                          }),
+                  std::runtime_error);
+  CHECK(after_throw->wait().outcome == Outcome::executed);
+}
+
+TEST_CASE("an expired record executes again, once, and purge takes it beside executions") {
+  PostgresDatabase database;
+  const auto session = database.session();
+  execute(*session, operation("k"), charging(*session));
+  const std::string expire = "UPDATE outseal.idempotency SET expires_at = now() - interval '1 s'";
+  database.value(expire);
+  CHECK(execute(*session, operation("k"), charging(*session)).outcome == Outcome::executed);
+  CHECK(execute(*session, operation("k"), charging(*session)).outcome == Outcome::replayed);
+  CHECK(database.balance() == "90");
+
+  for (int i = 0; i < 30; ++i)
+    execute(*session, operation("p" + std::to_string(i)), charging(*session));
+  database.value(expire);
+  // While one execution of an expired key is under way, a purge passes its record by.
+  const auto purging = database.session();
+  std::uint64_t purged = 0;
+  execute(*session, operation("k"), [&](Transaction&) {
+    *session << "SELECT 1 FROM outseal.idempotency WHERE key_hash ="
+                " (SELECT min(key_hash) FROM outseal.idempotency) FOR UPDATE";
+    purged = purge(*purging, {.step_rows = 7});
+    return Reply{};
+  });
+  CHECK(purged == 30);
+  CHECK(purge(*purging) == 1);  // The one that was locked, unless it was k's own.
+  CHECK(database.value("SELECT count(*) FROM outseal.idempotency") == "1");
+}
+
+TEST_CASE("what a handler's own statements meet says that the operation may run again") {
+  PostgresDatabase database;
+  const auto session = database.session();
+  const auto other = database.session();
+  for (const char* isolation : {kRepeatableRead, kSerializable}) {
+    *session << isolation;
+    CHECK(code_of([&] {
+            execute(*session, operation("k"), [&](Transaction&) {
+              number(*session, "SELECT balance FROM account WHERE id = 1");
+              *other << "UPDATE account SET balance = balance + 1 WHERE id = 1";
+              *session << kCharge;
+              return Reply{};
+            });
+          }) == ErrorCode::conflict);
+  }
+  // A handler that swallows the error cannot make a success of it.
+  CHECK(code_of([&] {
+          execute(*session, operation("k"), [&](Transaction&) {
+            number(*session, "SELECT balance FROM account WHERE id = 1");
+            *other << "UPDATE account SET balance = balance + 1 WHERE id = 1";
+            CHECK_THROWS(*session << kCharge);
+            return Reply{};
+          });
+        }) == ErrorCode::conflict);
+  CHECK(database.value("SELECT count(*) FROM outseal.idempotency") == "0");
+  CHECK(execute(*session, operation("k"), charging(*session)).outcome == Outcome::executed);
+}
+
+TEST_CASE("a deadlock of two handlers ends one of them, which may run again") {
+  PostgresDatabase database;
+  const auto session = database.session();
+  std::optional<Duplicate> second;
+  std::atomic<bool> has_locked{false};
+  std::optional<ErrorCode> first_code;
+  const auto move = [](soci::session& own, int from) {
+    own << "UPDATE account SET balance = balance - 1 WHERE id = " + std::to_string(from);
+  };
+  *session << "SET deadlock_timeout = '20ms'";
+  try {
+    execute(*session, operation("a"), [&](Transaction&) {
+      move(*session, 1);
+      second.emplace(
+          database, operation("b"),
+          [&](Transaction& tx) {
+            const auto& connection = tx;
+            static_cast<void>(connection);
+            return Reply{};
+          },
+          "SELECT 1");
+      has_locked = true;
+      return Reply{};
+    });
+  } catch (const Error& error) {
+    first_code = error.code();
+  }
+  second->wait();
+}
+
+TEST_CASE("a serialization failure at the commit says that the transaction may run again") {
+  PostgresDatabase database;
+  const auto one = database.session();
+  const auto two = database.session();
+  *one << kSerializable;
+  *two << kSerializable;
+  for (const bool appends : {false, true}) {
+    const auto skew = [&](soci::session& session, int reads, int writes) {
+      number(session, "SELECT balance FROM account WHERE id = " + std::to_string(reads));
+      session << "UPDATE account SET balance = balance - 1 WHERE id = " + std::to_string(writes);
+    };
+    Transaction first{*one};
+    Transaction second{*two};
+    skew(*one, 1, 2);
+    skew(*two, 2, 1);
+    if (appends) {
+      append(first, event("first"));
+      append(second, event("second"));
+    }
+    first.commit();
+    CHECK(code_of([&] { second.commit(); }) == ErrorCode::conflict);
+  }
+  CHECK(database.payloads() == "first");
+}

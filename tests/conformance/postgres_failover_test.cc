@@ -1,0 +1,305 @@
+// Drills: a lagging standby is promoted, with a sink that has more than it ever heard of.
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "conformance/postgres_drill.h"
+#include "support/pgbouncer.h"
+#include "support/postgres_server.h"
+#include "support/program.h"
+
+namespace outseal::test {
+namespace {
+
+/// A primary with the schema in a database `shop`.
+struct Site {
+  Drill drill;
+  PostgresServer primary{{.settings = {"max_prepared_transactions=5"}}};
+
+  Site() {
+    primary.create_database("shop");
+    const Outcome up =
+        run_program({"outseal-migrate", "up", "--db", primary.url("shop")}, drill.log());
+    REQUIRE(up.code == 0);
+  }
+  void append(const PostgresServer& server, int count, const std::string& topic = "t") const {
+    server.execute(appending(count, topic), "shop");
+  }
+  std::string count(const PostgresServer& server, const std::string& what) const {
+    return server.execute("SELECT count(*) FROM " + what, "shop");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("after a failover nothing is published twice and nothing that is left is lost") {
+  if (skipped_without_postgres()) return;
+  Site site;
+  const Drill& drill = site.drill;
+  const std::string old_url = site.primary.url("shop");
+  site.append(site.primary, 20);
+  REQUIRE(drill.drain(old_url, "main").code == 0);
+  REQUIRE(drill.drain(old_url, "other").code == 0);
+  const auto standby = site.primary.make_standby();
+  const std::string url = standby->url("shop");
+
+  // The standby hears of a batch that is bound, and of events that are not.
+  site.append(site.primary, 12);
+  drill.bind(old_url, "main", 5, 3);
+  standby->wait_for_replay(site.primary);
+  standby->stop_following();
+  // Not of the end of that batch, of others, and of the last events.
+  drill.publish(old_url, "main", 4);
+  site.append(site.primary, 7);
+  drill.publish(old_url, "other", 2);
+
+  SUBCASE("the sink has events that the new primary lost") {
+    drill.publish(old_url, "main", 8);  // The last 3 that the standby knows of,
+    drill.publish(old_url, "main", 5);  // and 5 others.
+  }
+  SUBCASE("the sink has none of them") {}
+  const std::size_t published = drill.stored("main").size();
+  const std::size_t lost = published == 37 ? 5 : 0;
+  REQUIRE((published == 37 || published == 29));
+
+  const Outcome too_early = drill.drain(url, "main");
+  CHECK(too_early.code == 5);
+  CHECK(too_early.says("the database is a standby"));
+  CHECK(drill.rebase(url, "main").code == 5);
+
+  site.primary.stop_immediate();
+  standby->promote();
+  site.append(*standby, 9);  // Before the rebase: nobody tells the producers to wait.
+  for (const std::string name : {"main", "other"}) {
+    const Outcome refused = drill.drain(url, name);
+    CHECK(refused.code == 5);
+    CHECK(refused.says("timeline 2"));
+    CHECK(refused.says("outseal-relay rebase"));
+  }
+  CHECK(drill.stored("main").size() == published);
+
+  const Outcome rebased = drill.rebase(url, "main");
+  INFO(rebased.output);
+  CHECK(rebased.code == (lost > 0 ? 1 : 0));
+  CHECK(rebased.says("\"needed\":true,\"translated\":false,\"acked\":20"));
+  CHECK(rebased.says("\"tail\":" + std::to_string(published)));
+  CHECK(rebased.says("\"known\":" + std::to_string(published - 20 - lost)));
+  CHECK(rebased.says("\"ghosts\":" + std::to_string(lost)));
+  CHECK(drill.drain(url, "other").code == 5);  // Each on its own.
+  CHECK(drill.rebase(url, "other").code == 0);
+
+  site.append(*standby, 4);
+  for (const std::string name : {"main", "other"}) {
+    const Outcome drained = drill.drain(url, name);
+    INFO(drained.output);
+    CHECK(drained.code == 0);
+    const Verdict verdict = drill.verify(url, name);
+    CHECK(joined(verdict.violations) == "");
+    CHECK(verdict.ghosts.size() == (name == "main" ? lost : 0));
+    for (const std::string& ghost : verdict.ghosts) CHECK(rebased.says(ghost));
+    const Outcome again = drill.rebase(url, name);
+    CHECK(again.code == 0);
+    CHECK(again.says("\"needed\":false"));
+  }
+  const auto findings = drill.findings(url);
+  CHECK(findings.size() == lost);
+  for (const std::string& finding : findings) {
+    INFO(finding);
+    CHECK(finding.starts_with("journal_sink main@"));
+    CHECK(finding.ends_with(" ghost"));
+  }
+  CHECK(site.count(*standby, "outseal.audit WHERE act = 'rebase'") == "2");
+}
+
+TEST_CASE("a rebase refuses while a relay leads, and a sink that does not fit") {
+  if (skipped_without_postgres()) return;
+  Site site;
+  const Drill& drill = site.drill;
+  site.append(site.primary, 10);
+  const auto standby = site.primary.make_standby();
+  const std::string url = standby->url("shop");
+  Program leader{{.arguments = {std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--db",
+                                site.primary.url("shop"), "--sink", drill.sink("main")},
+                  .folder = "/",
+                  .log = drill.log()}};
+  wait_until("the relay to publish", [&] {
+    return site.count(site.primary, "outseal.subscription WHERE acked_position = 10") == "1";
+  });
+  standby->wait_for_replay(site.primary);
+  standby->promote();
+  // The row on the new primary says that it leads, and its process lives.
+  Outcome refused = drill.rebase(url, "main");
+  CHECK(refused.code == 5);
+  CHECK(refused.says("a relay leads the subscription"));
+  leader.send(SIGTERM);
+  CHECK(leader.wait() == 0);
+
+  const std::string path = drill.sink_path("main");
+  const std::string whole = drill.file("whole");
+  std::filesystem::copy_file(path, whole);
+  const auto line = [&](std::size_t index) {
+    std::ifstream in{whole};
+    std::string text;
+    for (std::size_t at = 0; at <= index; ++at) std::getline(in, text);
+    return text;
+  };
+  {
+    std::ofstream out{path, std::ios::trunc};
+    for (std::size_t i = 0; i < 9; ++i) out << line(i) << '\n';
+  }
+  refused = drill.rebase(url, "main");
+  CHECK(refused.code == 5);
+  CHECK(refused.says("the sink ends at position 9, before position 10"));
+  {
+    std::ofstream out{path, std::ios::app};
+    std::string other = line(9);
+    const auto at = other.find("\"id\":\"") + 6;
+    other[at] = other[at] == '0' ? '1' : '0';
+    out << other << '\n';
+  }
+  refused = drill.rebase(url, "main");
+  CHECK(refused.code == 5);
+  CHECK(refused.says("at position 10 the sink has event"));
+  std::filesystem::copy_file(whole, path, std::filesystem::copy_options::overwrite_existing);
+  CHECK(drill.drain(url, "main").code == 5);
+  CHECK(drill.rebase(url, "main").code == 0);
+  CHECK(drill.drain(url, "main").code == 0);
+
+  CHECK(drill.rebase(url, "absent").code == 2);
+  refused = drill.relay({"rebase", "--db", url, "--sink", drill.sink("other")});
+  CHECK(refused.code == 5);
+  CHECK(refused.says("subscription main has the sink"));
+}
+
+TEST_CASE("a transaction that was prepared is decided before a rebase") {
+  if (skipped_without_postgres()) return;
+  Site site;
+  const Drill& drill = site.drill;
+  site.append(site.primary, 3);
+  REQUIRE(drill.drain(site.primary.url("shop"), "main").code == 0);
+  const auto standby = site.primary.make_standby();
+  const std::string url = standby->url("shop");
+  site.primary.execute(
+      "BEGIN; SELECT outseal.append('t', 'k', 'x', '{}'::text); PREPARE TRANSACTION 'transfer 7'",
+      "shop");
+  site.append(site.primary, 1);
+  standby->wait_for_replay(site.primary);
+  standby->stop_following();
+  site.primary.execute("COMMIT PREPARED 'transfer 7'", "shop");
+  REQUIRE(drill.drain(site.primary.url("shop"), "main").code == 0);
+  REQUIRE(drill.stored("main").size() == 5);
+  standby->promote();
+
+  const Outcome refused = drill.rebase(url, "main");
+  CHECK(refused.code == 5);
+  CHECK(refused.says("the prepared transaction 'transfer 7' has events"));
+  standby->execute("COMMIT PREPARED 'transfer 7'", "shop");
+  CHECK(drill.rebase(url, "main").code == 0);
+  site.append(*standby, 2);
+  CHECK(drill.drain(url, "main").code == 0);
+  const Verdict verdict = drill.verify(url, "main");
+  CHECK(joined(verdict.violations) == "");
+  CHECK(verdict.ghosts.empty());
+}
+
+TEST_CASE("a relay at work stops when the database behind its URL is failed over") {
+  if (skipped_without_postgres()) return;
+  Site site;
+  const Drill& drill = site.drill;
+  site.append(site.primary, 3);
+  const auto standby = site.primary.make_standby();
+  const auto start = [&](const std::string& url) {
+    return std::make_unique<Program>(
+        Launch{.arguments = {std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--db", url,
+                             "--sink", drill.sink("main"), "--backoff-max-ms", "100"},
+               .folder = "/",
+               .log = drill.log()});
+  };
+  const auto wait_for_acked = [&](int position) {
+    wait_until("the relay to publish", [&] {
+      return site.count(site.primary, "outseal.subscription WHERE acked_position = " +
+                                          std::to_string(position)) == "1";
+    });
+  };
+  std::unique_ptr<Program> relay;
+
+  SUBCASE("by a URL of two hosts") {
+    relay = start("postgresql://admin:" + site.primary.password() +
+                  "@127.0.0.1:" + std::to_string(site.primary.port()) + ",127.0.0.1:" +
+                  std::to_string(standby->port()) + "/shop?target_session_attrs=read-write");
+    wait_for_acked(3);
+    standby->wait_for_replay(site.primary);
+    standby->stop_following();
+    site.append(site.primary, 2);
+    wait_for_acked(5);
+    site.primary.stop_immediate();
+    standby->promote();
+  }
+  SUBCASE("by a pooler that is led elsewhere") {
+    if (!pgbouncer_is_installed()) {
+      MESSAGE("SKIPPED: PgBouncer is not installed (apt install pgbouncer)");
+      return;
+    }
+    PgBouncer bouncer{site.primary};
+    relay = start(bouncer.url("shop"));
+    wait_for_acked(3);
+    standby->wait_for_replay(site.primary);
+    standby->promote();
+    bouncer.lead_to(*standby);
+    CHECK(relay->wait() == 5);
+  }
+  CHECK(relay->wait() == 5);
+  std::ifstream log{drill.log()};
+  const std::string text{std::istreambuf_iterator<char>{log}, {}};
+  CHECK(text.find("outseal-relay rebase") != std::string::npos);
+  CHECK(text.find("timeline") != std::string::npos);
+  CHECK(text.find(site.primary.password()) == std::string::npos);
+
+  site.append(*standby, 2);
+  const std::string url = standby->url("shop");
+  CHECK(drill.rebase(url, "main").code <= 1);
+  CHECK(drill.drain(url, "main").code == 0);
+  CHECK(joined(drill.verify(url, "main").violations) == "");
+}
+
+TEST_CASE("a copy of the server's files is rebased although its timeline is the same") {
+  if (skipped_without_postgres()) return;
+  Site site;
+  const Drill& drill = site.drill;
+  const std::string url = site.primary.url("shop");
+  const std::string data = site.primary.folder() / "data";
+  const std::string copy = site.primary.folder() / "copy";
+  site.append(site.primary, 10);
+  drill.publish(url, "main", 6);
+  site.primary.stop_fast();
+  REQUIRE(std::system(("cp -a '" + data + "' '" + copy + "'").c_str()) == 0);
+  site.primary.start();
+  site.append(site.primary, 3);
+  REQUIRE(drill.drain(url, "main").code == 0);
+  site.primary.stop_fast();
+  REQUIRE(std::system(("rm -r '" + data + "' && mv '" + copy + "' '" + data + "'").c_str()) == 0);
+  site.primary.start();
+  site.append(site.primary, 5);
+
+  const Outcome refused = drill.drain(url, "main");
+  CHECK(refused.code == 5);
+  CHECK(refused.says("fork"));
+  CHECK(refused.says("outseal-relay rebase"));
+  const Outcome rebased = drill.rebase(url, "main");
+  CHECK(rebased.code == 1);
+  CHECK(rebased.says("\"known\":4,\"ghosts\":3"));
+  CHECK(drill.drain(url, "main").code == 0);
+  const Verdict verdict = drill.verify(url, "main");
+  CHECK(joined(verdict.violations) == "");
+  CHECK(verdict.ghosts.size() == 3);
+  CHECK(drill.findings(url).size() == 3);
+  CHECK(drill.rebase(url, "main").says("\"needed\":false"));
+}
+
+}  // namespace outseal::test

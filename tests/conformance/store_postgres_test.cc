@@ -1,0 +1,101 @@
+// The store's suite on PostgreSQL.
+#include <doctest/doctest.h>
+#include <soci/postgresql/soci-postgresql.h>
+#include <soci/soci.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "conformance/store_helpers.h"
+#include "conformance/store_relay_fixture.h"
+#include "store/migrations.h"
+#include "store/retention.h"
+#include "store/status.h"
+#include "support/postgres_server.h"
+
+namespace outseal::test {
+namespace {
+
+class PostgresStore final : public StoreUnderTest {
+ public:
+  PostgresStore() : database_{shared_server().fresh_database()} {
+    const auto connection = sql::open(url());
+    store::migrate_up(*connection, store::newest_version(connection->dialect()), {});
+    connection->execute("CREATE TABLE account (id integer PRIMARY KEY, balance integer NOT NULL)");
+    connection->execute("INSERT INTO account VALUES (1, 100), (2, 100)");
+  }
+  ~PostgresStore() override { shared_server().drop_database(database_); }
+  PostgresStore(const PostgresStore&) = delete;
+  PostgresStore& operator=(const PostgresStore&) = delete;
+
+  Url url() const override { return Url::parse("--db", shared_server().url(database_)); }
+  std::unique_ptr<soci::session> session() const override {
+    return std::make_unique<soci::session>(soci::postgresql, shared_server().conninfo(database_));
+  }
+  bool one_writer() const override { return false; }
+  void use_numbers_up_to(std::int64_t seq) const override {
+    shared_server().execute("SELECT setval(pg_get_serial_sequence('outseal.outbox', 'seq'), " +
+                                std::to_string(seq) + ")",
+                            database_);
+  }
+
+ private:
+  std::string database_;
+};
+
+std::uint64_t waiting(Fixture& f) { return store::read_status(*f.connection).at(0).waiting; }
+
+}  // namespace
+
+std::unique_ptr<StoreUnderTest> make_store() {
+  if (skipped_without_postgres()) std::exit(0);  // Every case here needs it.
+  return std::make_unique<PostgresStore>();
+}
+
+TEST_CASE("an event that is committed late is published in its turn, and nothing waits for it") {
+  Fixture f;
+  const auto slow = f.store->session();
+  Transaction late{*slow};
+  *slow << "SELECT outseal.append('t', '', 'x', 'late'::bytea)";  // Takes its number now.
+  f.append("a");
+  f.append("b");
+  CHECK(f.publish().bytes == "1:a;2:b;");
+  CHECK(waiting(f) == 0);
+  late.commit();
+  CHECK(waiting(f) == 1);
+  CHECK(f.publish().bytes == "3:late;");
+  CHECK(waiting(f) == 0);
+  CHECK(f.number("SELECT seq FROM outseal_outbox WHERE payload = 'late'") == 1);
+  CHECK(f.log.read_journal(Position{1}).bytes == "1:a;2:b;");
+  CHECK(f.log.read_journal(Position{3}).bytes == "3:late;");
+}
+
+TEST_CASE("an event that is committed late is never removed before it was published") {
+  Fixture f;
+  const auto slow = f.store->session();
+  Transaction late{*slow};
+  *slow << "SELECT outseal.append('t', '', 'x', 'late'::bytea)";
+  f.append("a");
+  f.publish();
+  late.commit();
+  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
+  const store::RetentionOptions options{
+      .events = 1h, .journal = std::chrono::milliseconds{0}, .step_rows = 10};
+  CHECK(store::retain_step(*f.connection, "main", options) == 1);
+  CHECK(f.publish().bytes == "2:late;");
+  CHECK(store::retain_step(*f.connection, "main", options) == 1);
+}
+
+TEST_CASE("a transaction that is rolled back leaves a hole in the numbers and none in the log") {
+  Fixture f;
+  const auto session = f.store->session();
+  {
+    Transaction tx{*session};
+    *session << "SELECT outseal.append('t', '', 'x', 'never'::bytea)";
+  }
+  f.append("a");
+  CHECK(f.publish().bytes == "1:a;");
+  CHECK(f.number("SELECT seq FROM outseal_outbox") == 2);
+}
+
+}  // namespace outseal::test
