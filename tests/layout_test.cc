@@ -252,14 +252,15 @@ TEST_CASE("every source file is part of the build") {
   }
 }
 
-TEST_CASE("every SQL dialect has the same file names") {
+// A server has more to it (sessions that it shares, windows, roles), so it may have more files.
+TEST_CASE("what SQLite has, every SQL dialect has under the same file name") {
   for (const char* place : {"lib/src/sql", "migrations"}) {
-    std::optional<std::set<std::string>> first;
+    const auto common = names_in(kRoot / place / "sqlite");
     for (const auto& entry : fs::directory_iterator{kRoot / place}) {
       if (!entry.is_directory()) continue;
       const auto names = names_in(entry.path());
-      if (!first) first = names;
-      CHECK_MESSAGE(*first == names, entry.path().string());
+      for (const auto& name : common)
+        CHECK_MESSAGE(names.contains(name), entry.path().string() + " lacks " + name);
     }
   }
 }

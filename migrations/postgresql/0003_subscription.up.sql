@@ -119,7 +119,9 @@ CREATE TABLE outseal.parked (
   CONSTRAINT parked_pk PRIMARY KEY (subscription, seq),
   CONSTRAINT parked_subscription_fk FOREIGN KEY (subscription)
     REFERENCES outseal.subscription (name),
-  CONSTRAINT parked_position_unique UNIQUE (subscription, position),
+  -- The position first: an index that begins like the primary key could be taken for it while the
+  -- statistics say that the table is empty.
+  CONSTRAINT parked_position_unique UNIQUE (position, subscription),
   CONSTRAINT parked_cause_known CHECK (cause IN ('refused', 'behind')),
   CONSTRAINT parked_state_known CHECK (state IN ('parked', 'queued', 'redriven', 'discarded')),
   CONSTRAINT parked_redriven_has_position CHECK ((state = 'redriven') = (position IS NOT NULL))

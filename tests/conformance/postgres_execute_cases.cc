@@ -28,21 +28,23 @@ long number(soci::session& session, const std::string& sql) {
 /// Waits until a session of the database waits for a lock.
 void wait_for_waiter(const PostgresDatabase& database, const char* count = "1") {
   wait_until("a session that waits for a lock", [&] {
-    return database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                          " AND datname = current_database()") == count;
+    return database.value(
+               "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+               " AND datname = current_database()") == count;
   });
 }
 
 /// What execute() on a session of its own did, in a thread of its own.
 class Duplicate {
  public:
-  Duplicate(const PostgresDatabase& database, const Operation& key, Handler handler,
-            const char* set_up = "SELECT 1")
-      : thread_{[&database, key, handler = std::move(handler), set_up, this] {
+  using Work = std::function<Reply(soci::session&, Transaction&)>;
+  Duplicate(const PostgresDatabase& database, const Operation& key, Work work = nullptr)
+      : thread_{[&database, key, work = std::move(work), this] {
           const auto session = database.session();
-          *session << set_up;
+          Handler handler = charging(*session);
+          if (work) handler = [&](Transaction& tx) { return work(*session, tx); };
           try {
-            result_ = execute(*session, key, handler ? handler : charging(*session));
+            result_ = execute(*session, key, handler);
           } catch (const Error& error) {
             code_ = error.code();
           }
@@ -51,9 +53,11 @@ class Duplicate {
     thread_.join();
     return result_;
   }
-  std::optional<ErrorCode> code_;
+  /// After wait(): the Error that it met.
+  std::optional<ErrorCode> code() const { return code_; }
 
  private:
+  std::optional<ErrorCode> code_;
   ExecuteResult result_{};
   std::thread thread_;
 };
@@ -109,7 +113,7 @@ TEST_CASE("a duplicate waits for its turn, other keys do not, and without patien
           Outcome::in_progress);
     CHECK(execute(*other, operation("k"), charging(*other), {.wait = 30ms}).outcome ==
           Outcome::in_progress);
-    duplicate.emplace(database, operation("k"), nullptr);
+    duplicate.emplace(database, operation("k"));
     wait_for_waiter(database);
     return Reply{};
   });
@@ -128,7 +132,7 @@ TEST_CASE("whoever waits for a handler that fails gets its turn, or its final an
       *session << kCharge;
       append(tx, event("undone"));
       if (!waiter) {
-        waiter.emplace(database, operation(key), nullptr);
+        waiter.emplace(database, operation(key));
         wait_for_waiter(database);
       }
       return reply;
@@ -156,7 +160,7 @@ TEST_CASE("whoever waits for a handler that fails gets its turn, or its final an
   CHECK_THROWS_AS(execute(*session, operation("t"),
                           [&](Transaction& tx) -> Reply {
                             append(tx, event("undone"));
-                            after_throw.emplace(database, operation("t"), nullptr);
+                            after_throw.emplace(database, operation("t"));
                             wait_for_waiter(database);
                             throw std::runtime_error{"no"};
                           }),
@@ -182,12 +186,13 @@ TEST_CASE("an expired record executes again, once, and purge takes it beside exe
   std::uint64_t purged = 0;
   execute(*session, operation("k"), [&](Transaction&) {
     *session << "SELECT 1 FROM outseal.idempotency WHERE key_hash ="
-                " (SELECT min(key_hash) FROM outseal.idempotency) FOR UPDATE";
+                " (SELECT key_hash FROM outseal.idempotency ORDER BY created_at DESC LIMIT 1)"
+                " FOR UPDATE";
     purged = purge(*purging, {.step_rows = 7});
     return Reply{};
   });
   CHECK(purged == 30);
-  CHECK(purge(*purging) == 1);  // The one that was locked, unless it was k's own.
+  CHECK(purge(*purging) == 1);  // The one that was locked.
   CHECK(database.value("SELECT count(*) FROM outseal.idempotency") == "1");
 }
 
@@ -222,31 +227,32 @@ TEST_CASE("what a handler's own statements meet says that the operation may run 
 TEST_CASE("a deadlock of two handlers ends one of them, which may run again") {
   PostgresDatabase database;
   const auto session = database.session();
-  std::optional<Duplicate> second;
-  std::atomic<bool> has_locked{false};
-  std::optional<ErrorCode> first_code;
-  const auto move = [](soci::session& own, int from) {
-    own << "UPDATE account SET balance = balance - 1 WHERE id = " + std::to_string(from);
+  const auto take = [](soci::session& own, const char* account) {
+    own << std::string{"UPDATE account SET balance = balance - 1 WHERE id = "} + account;
   };
-  *session << "SET deadlock_timeout = '20ms'";
+  std::optional<Duplicate> second;
+  std::optional<ErrorCode> code;
   try {
-    execute(*session, operation("a"), [&](Transaction&) {
-      move(*session, 1);
-      second.emplace(
-          database, operation("b"),
-          [&](Transaction& tx) {
-            const auto& connection = tx;
-            static_cast<void>(connection);
-            return Reply{};
-          },
-          "SELECT 1");
-      has_locked = true;
+    execute(*session, operation("a"), [&](Transaction& tx) {
+      append(tx, event("a"));
+      take(*session, "1");
+      second.emplace(database, operation("b"), [&](soci::session& own, Transaction& other) {
+        append(other, event("b"));
+        take(own, "2");
+        take(own, "1");
+        return Reply{};
+      });
+      wait_for_waiter(database);
+      take(*session, "2");
       return Reply{};
     });
   } catch (const Error& error) {
-    first_code = error.code();
+    code = error.code();
   }
-  second->wait();
+  const bool second_executed = second->wait().reply.status == 200 && !second->code();
+  CHECK(code.has_value() == second_executed);
+  CHECK((code ? code : second->code()) == ErrorCode::conflict);
+  CHECK(database.payloads() == (code ? "b" : "a"));
 }
 
 TEST_CASE("a serialization failure at the commit says that the transaction may run again") {

@@ -3,14 +3,8 @@
 #include <doctest/doctest.h>
 #include <signal.h>
 
-#include <algorithm>
-#include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 
-#include "base/url.h"
-#include "sinks/factory.h"
-#include "store/migrations.h"
 #include "torture/postgres_client.h"
 
 namespace outseal::test {
@@ -20,7 +14,6 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr int kLease_ms = 300;
-constexpr std::size_t kLogBytes = 4'000;
 
 const std::vector<std::string> kRelayFlags{"--lease-ms",       std::to_string(kLease_ms),
                                            "--poll-min-ms",    "1",
@@ -62,28 +55,16 @@ std::string HistoryPlan::text() const {
          " async=" + std::to_string(async_percent) + "% crash=" + std::string{name_of(crash)};
 }
 
-void make_history_template(PostgresServer& server) {
-  server.create_database(kHistoryTemplate);
-  store::migrate_up(*sql::open(Url::parse("--db", server.url(kHistoryTemplate))),
-                    store::newest_version("postgresql"), [](const store::MigrationStatus&) {});
-  server.execute(
-      "CREATE TABLE k (key text PRIMARY KEY, version bigint NOT NULL DEFAULT 0);"
-      "INSERT INTO k SELECT 'k' || i FROM generate_series(0, " +
-          std::to_string(kSharedKeys - 1) +
-          ") i;"
-          "INSERT INTO k SELECT 'w' || i FROM generate_series(0, " +
-          std::to_string(kWritersMax - 1) + ") i",
-      kHistoryTemplate);
-}
-
 PostgresHistory::PostgresHistory(PostgresServer& server, const PgBouncer* bouncer,
                                  const HistoryPlan& plan)
     : server_{server},
-      bouncer_{plan.pooled ? bouncer : nullptr},
       plan_{plan},
       random_{plan.seed + 1},
-      database_{"torture_" + std::to_string(plan.seed)} {
-  server_.execute("CREATE DATABASE " + database_ + " TEMPLATE " + kHistoryTemplate);
+      stage_{server, plan.pooled ? bouncer : nullptr} {
+  stage_.execute("INSERT INTO k SELECT 'k' || i FROM generate_series(0, " +
+                 std::to_string(kSharedKeys - 1) +
+                 ") i; INSERT INTO k SELECT 'w' || i FROM generate_series(0, " +
+                 std::to_string(kWritersMax - 1) + ") i");
 }
 
 PostgresHistory::~PostgresHistory() {
@@ -91,34 +72,10 @@ PostgresHistory::~PostgresHistory() {
   stop_writers();
 }
 
-std::string PostgresHistory::url() const {
-  return bouncer_ != nullptr ? bouncer_->url(database_) : server_.url(database_);
-}
-
-std::string PostgresHistory::conninfo() const {
-  if (bouncer_ == nullptr) return server_.conninfo(database_);
-  return "host=127.0.0.1 port=" + std::to_string(bouncer_->port()) + " dbname=" + database_ +
-         " user=admin password=" + server_.password();
-}
-
-std::unique_ptr<Process> PostgresHistory::start_relay(const std::vector<std::string>& flags) const {
-  std::vector<std::string> words{
-      std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--db", url(), "--sink", sink()};
-  words.insert(words.end(), flags.begin(), flags.end());
-  return std::make_unique<Process>(words, std::map<std::string, std::string>{},
-                                   folder_.file("programs.log"));
-}
-
-std::string PostgresHistory::log_tail() const {
-  std::ifstream file{folder_.file("programs.log")};
-  const std::string text{std::istreambuf_iterator<char>{file}, {}};
-  return text.size() > kLogBytes ? text.substr(text.size() - kLogBytes) : text;
-}
-
 void PostgresHistory::run() {
   for (std::size_t i = 0; i < plan_.writers; ++i) {
     writers_.push_back(
-        std::make_unique<PostgresWriter>(WriterOptions{.conninfo = conninfo(),
+        std::make_unique<PostgresWriter>(WriterOptions{.conninfo = stage_.conninfo(),
                                                        .name = "w" + std::to_string(i),
                                                        .pooled = plan_.pooled,
                                                        .patient = i == 0,
@@ -132,7 +89,6 @@ void PostgresHistory::run() {
   end_prepared();
   drain();
   check();
-  server_.drop_database(database_);
 }
 
 // --- Load and harm -------------------------------------------------------------------------------
@@ -167,11 +123,11 @@ void PostgresHistory::keep_relays() {
       const bool excused = plan_.crash != Crash::none && ended == Exit{.code = 3};
       REQUIRE_MESSAGE(excused, "a relay ended by itself, code " << ended.code << " signal "
                                                                 << ended.signal << '\n'
-                                                                << log_tail());
+                                                                << stage_.log_tail());
     }
     std::vector<std::string> flags = kRelayFlags;
     flags.insert(flags.end(), {"--batch-events", std::to_string(random_.between(1, 60))});
-    relay.process = start_relay(flags);
+    relay.process = stage_.start_relay(flags);
   }
 }
 
@@ -204,7 +160,7 @@ void PostgresHistory::stop(Relay& relay) {
   const Exit ended = relay.process->wait();
   const bool fine = ended == Exit{} || ended.signal == SIGTERM ||
                     (plan_.crash != Crash::none && ended == Exit{.code = 3});
-  REQUIRE_MESSAGE(fine, "SIGTERM: code " << ended.code << '\n' << log_tail());
+  REQUIRE_MESSAGE(fine, "SIGTERM: code " << ended.code << '\n' << stage_.log_tail());
   relay = {};
 }
 
@@ -262,7 +218,7 @@ void PostgresHistory::stop_relays() {
 
 /// What the writers have left; their events are theirs no more.
 void PostgresHistory::end_prepared() {
-  PostgresClient client{server_.url(database_)};
+  PostgresClient client{server_.url(stage_.database())};
   for (const auto& row :
        client.rows("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"))
     client.rows((random_.percent(60) ? "COMMIT PREPARED '" : "ROLLBACK PREPARED '") + row[0] + "'");
@@ -271,31 +227,18 @@ void PostgresHistory::end_prepared() {
 void PostgresHistory::drain() {
   wait_until("the pooler to let us in", [this] {
     try {
-      return PostgresClient{url()}.value("SELECT 1") == "1";
+      return PostgresClient{stage_.url()}.value("SELECT 1") == "1";
     } catch (const SqlFailure&) {
       return false;
     }
   });
-  const Exit ended = start_relay({"--drain", "--backoff-max-ms", "100"})->wait();
-  REQUIRE_MESSAGE(ended == Exit{}, "drain: code " << ended.code << '\n' << log_tail());
-}
-
-std::vector<StoredEvent> PostgresHistory::stored() const {
-  std::vector<StoredEvent> events;
-  const auto sink = sinks::make_sink(Url::parse("sink", this->sink()), {"/outseal/main"});
-  const auto reader = sink->read();
-  SinkRecord record;
-  while (reader->next(record)) {
-    const auto line = nlohmann::json::parse(record.encoded, nullptr, false);
-    events.push_back({record.position, record.event_id,
-                      line.is_object() ? line.value("subject", "") : "not an event"});
-  }
-  return events;
+  const Exit ended = stage_.start_relay({"--drain", "--backoff-max-ms", "100"})->wait();
+  REQUIRE_MESSAGE(ended == Exit{}, "drain: code " << ended.code << '\n' << stage_.log_tail());
 }
 
 /// What is in the outbox, by key and the version of its row, which must agree.
 std::vector<CommittedEvent> PostgresHistory::committed(std::vector<std::string>& violations) const {
-  PostgresClient client{server_.url(database_)};
+  PostgresClient client{server_.url(stage_.database())};
   std::vector<CommittedEvent> events;
   std::map<std::string, std::uint64_t> last;
   for (const auto& row :
@@ -337,13 +280,13 @@ void PostgresHistory::check_writers(const std::set<std::string>& committed,
 void PostgresHistory::check() {
   std::vector<std::string> violations;
   const std::vector<CommittedEvent> events = committed(violations);
-  const auto history = check_history(events, stored(), Extent::drained);
+  const auto history = check_history(events, stage_.stored(), Extent::drained);
   violations.insert(violations.end(), history.begin(), history.end());
   std::set<std::string> ids;
   for (const CommittedEvent& event : events) ids.insert(event.id.to_string());
   check_writers(ids, violations);
   events_ = events.size();
-  REQUIRE_MESSAGE(violations.empty(), joined(violations) << log_tail());
+  REQUIRE_MESSAGE(violations.empty(), joined(violations) << stage_.log_tail());
 }
 
 void PostgresHistory::add_to(HistoryCounts& counts) const {

@@ -15,11 +15,8 @@
 
 #include "sim/random.h"
 #include "support/history.h"
-#include "support/pgbouncer.h"
-#include "support/postgres_server.h"
-#include "support/temp_folder.h"
+#include "torture/postgres_stage.h"
 #include "torture/postgres_writer.h"
-#include "torture/process.h"
 
 namespace outseal::test {
 
@@ -58,10 +55,6 @@ struct HistoryCounts {
   WriterCounts writers;
 };
 
-/// The database that every history begins with: outseal's schema and the table k.
-inline constexpr const char* kHistoryTemplate = "torture_template";
-void make_history_template(PostgresServer& server);
-
 class PostgresHistory {
  public:
   PostgresHistory(PostgresServer& server, const PgBouncer* bouncer, const HistoryPlan& plan);
@@ -77,12 +70,6 @@ class PostgresHistory {
     std::optional<std::chrono::steady_clock::time_point> wakes;
   };
 
-  std::string url() const;
-  std::string conninfo() const;
-  std::string sink() const { return "file:" + folder_.file("events.ndjson"); }
-  std::unique_ptr<Process> start_relay(const std::vector<std::string>& flags) const;
-  std::string log_tail() const;
-
   void load();
   void keep_relays();
   void strike();
@@ -96,15 +83,12 @@ class PostgresHistory {
 
   void check();
   std::vector<CommittedEvent> committed(std::vector<std::string>& violations) const;
-  std::vector<StoredEvent> stored() const;
   void check_writers(const std::set<std::string>& committed, std::vector<std::string>& violations);
 
   PostgresServer& server_;
-  const PgBouncer* bouncer_;
   HistoryPlan plan_;
   sim::Random random_;
-  TempFolder folder_;
-  std::string database_;
+  PostgresStage stage_;
   std::vector<std::unique_ptr<PostgresWriter>> writers_;
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;

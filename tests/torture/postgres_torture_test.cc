@@ -50,7 +50,7 @@ TEST_CASE("every committed event is published once and in order, whatever ends w
   std::cout << histories << " histories, OUTSEAL_SEED=" << first << std::endl;
 
   PostgresServer server{kServer};
-  make_history_template(server);
+  make_stage_template(server);
   std::unique_ptr<PgBouncer> bouncer;
   if (pgbouncer_is_installed()) bouncer = std::make_unique<PgBouncer>(server);
   HistoryCounts counts;

@@ -44,14 +44,16 @@ std::vector<std::int64_t> reference(PostgresClient& client, const WindowRead& wi
 
 /// Who is connected to the database; kept from one history to the next.
 struct Connections {
+  std::string url;
   std::unique_ptr<sql::Connection> relay;
   PostgresClient observer;
   std::vector<PostgresClient> sessions;
 
-  explicit Connections(const std::string& url)
-      : relay{sql::open(Url::parse("--db", url))}, observer{url} {
+  explicit Connections(const std::string& database_url)
+      : url{database_url}, relay{open()}, observer{url} {
     for (int i = 0; i < 4; ++i) sessions.emplace_back(url);
   }
+  std::unique_ptr<sql::Connection> open() const { return sql::open(Url::parse("--db", url)); }
 };
 
 class History {
@@ -61,7 +63,10 @@ class History {
         only_topic_a_{random_.percent(30)},
         client_{connections.observer},
         script_{connections.sessions, random_.next()},
-        view_{*connections.relay, {only_topic_a_ ? "a" : "*"}, random_.next()} {}
+        view_{*connections.relay,
+              {only_topic_a_ ? "a" : "*"},
+              random_.next(),
+              reading_ahead(connections)} {}
 
   void run() {
     for (std::uint64_t left = random_.between(60, 160); left > 0; --left) {
@@ -90,6 +95,12 @@ class History {
   }
 
  private:
+  /// In some histories chunks are fetched ahead over a second connection.
+  store::OpenConnection reading_ahead(const Connections& connections) {
+    if (!random_.percent(15)) return {};
+    return [&connections] { return connections.open(); };
+  }
+
   void check(Extent extent) {
     const auto violations = check_history(script_.committed(only_topic_a_), view_.read(), extent);
     REQUIRE_MESSAGE(violations.empty(), joined(violations));

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <sstream>
+#include <utility>
 
 namespace outseal::test {
 namespace {
@@ -29,8 +30,8 @@ std::optional<std::string> LineSink::encode(const EventRow& row, Position positi
 }
 
 LogView::LogView(sql::Connection& connection, const std::vector<std::string>& topics,
-                 std::uint64_t seed)
-    : connection_{connection}, random_{seed} {
+                 std::uint64_t seed, store::OpenConnection open_second)
+    : connection_{connection}, open_second_{std::move(open_second)}, random_{seed} {
   log_.emplace(connection_, "main", sink_);
   log_->declare({.name = "main", .topics = topics, .sink = "file:x", .event_source = {}});
   start();
@@ -38,7 +39,7 @@ LogView::LogView(sql::Connection& connection, const std::vector<std::string>& to
 
 /// Knows nothing but what the database says.
 void LogView::start() {
-  log_.emplace(connection_, "main", sink_);
+  log_.emplace(connection_, "main", sink_, open_second_);
   const store::Acquisition acquisition = log_->acquire("test", kLease);
   REQUIRE(acquisition.granted);
   const store::SubscriptionState& state = acquisition.state;

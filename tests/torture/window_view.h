@@ -36,7 +36,9 @@ struct WindowRead {
 /// Threads: Not thread-safe; one thread at a time.
 class LogView {
  public:
-  LogView(sql::Connection& connection, const std::vector<std::string>& topics, std::uint64_t seed);
+  /// `open_second` as in store::make_log_reader().
+  LogView(sql::Connection& connection, const std::vector<std::string>& topics, std::uint64_t seed,
+          store::OpenConnection open_second = {});
 
   /// Reads a page and binds it, or is restarted instead. False if there was nothing to read.
   bool step();
@@ -58,6 +60,7 @@ class LogView {
   store::PageLimits limits();
 
   sql::Connection& connection_;
+  store::OpenConnection open_second_;
   sim::Random random_;
   LineSink sink_;
   std::optional<store::SubscriptionLog> log_;

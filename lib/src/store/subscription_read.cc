@@ -1,6 +1,7 @@
 // The reading half: pages of the log and of parked events that are queued again, and batches read a
 // second time by their journal row. Nothing here writes, and no transaction stays open.
 #include <algorithm>
+#include <optional>
 
 #include "base/hash.h"
 #include "base/text.h"
@@ -118,13 +119,18 @@ Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const Pag
                                 bool some_parked) {
   Batch batch = empty_batch(BatchKind::log, from, prior);
   std::set<std::string, std::less<>> blocked;
-  // After a settlement the cursor goes back over events that the same page had set aside.
-  const std::vector<std::int64_t> excluded = excluded_seqs(from.after_seq, Seq{INT64_MAX});
+  // After a settlement the cursor goes back over events that the same page had set aside, and after
+  // a rebase some of the next windows' are in the sink already. From the first row on: the numbers
+  // of a window may be lower than those of the one before.
+  std::optional<std::vector<std::int64_t>> excluded;
   bool full = false;
   for (int pages = 0; !full && pages < kScanFactor; ++pages) {
     const std::unique_ptr<LogPage> page = reader_->open(batch.to, limits);
-    while (!full && page->step())
-      full = !take_log_row(page->rows(), batch, limits, blocked, excluded, some_parked);
+    while (!full && page->step()) {
+      const Seq seq{page->rows().integer(0)};
+      if (!excluded) excluded = excluded_seqs(Seq{seq.value() - 1}, Seq{INT64_MAX});
+      full = !take_log_row(page->rows(), batch, limits, blocked, *excluded, some_parked);
+    }
     batch.to = page->cursor();
     if (!full && !page->goes_on()) break;
   }

@@ -122,14 +122,20 @@ std::string WindowReader::look() {
                std::to_string(source_.timeline),
            "after a failover or restore: outseal-relay rebase");
   source_ = std::move(now);
-  if (state->text(4) != incarnation_) forget_window();  // It may hold what a crash took back.
-  incarnation_ = state->text(4);
+  if (state->text(4) != incarnation_) {
+    forget_window();  // It may hold what a crash took back,
+    // and so may the pages that were read before: they must not be bound together with later ones.
+    const bool restarted = !incarnation_.empty() && !mutant("no_incarnation_check");
+    incarnation_ = state->text(4);
+    if (restarted) throw Error{ErrorCode::unreachable, "read", "the server was restarted"};
+  }
   return std::string{state->text(0)};
 }
 
 SourceIdentity WindowReader::identify(const Cursor& cursor,
                                       const std::optional<SourceIdentity>& known) {
   source_ = {};
+  incarnation_.clear();
   const std::string present = look();
   const std::string way_out =
       "stop all relays of the subscription, then: outseal-relay rebase; it compares with the sink";

@@ -35,9 +35,10 @@ std::string_view read_window_text(Query query) {
              "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, 0)"
              "    AND (e.tx, e.seq) <= (late.tx, 9223372036854775807) ORDER BY e.tx, e.seq"
              "    LIMIT $5) l LIMIT $5) LIMIT $5) o ORDER BY o.seq";
-    // xmax of from, xmax of to -> lowest and highest seq. Only the index is read.
+    // xmax of from, xmax of to -> lowest and highest seq. Only the index by transaction is read:
+    // "+ 0", because a plain min(seq) may walk the one by seq from the log's oldest event on.
     case Query::window_bounds:
-      return "SELECT min(o.seq), max(o.seq) FROM outseal.outbox o"
+      return "SELECT min(o.seq + 0), max(o.seq + 0) FROM outseal.outbox o"
              " WHERE o.tx >= $1::xid8 AND o.tx < $2::xid8";
     // xmax of from, xmax of to, to, late xids, rows at most, bytes inline, after seq, highest seq
     //   of the window, after seq in the window's own range -> event, as read_window.
@@ -199,6 +200,7 @@ Setting setting_of(Query query) {
       // In the order of seq, and stop: never the whole window sorted for each page.
       return {OUTSEAL_PIN_ORDER, false};
     case Query::delete_published:
+    case Query::purge_operations:
       return {OUTSEAL_PIN_ORDER, true};
     case Query::bind_batch:
       return {

@@ -1,0 +1,306 @@
+// The plans of the queries that run all the time, whatever the statistics say: those of an empty
+// table while a backlog begins, those of 5 million rows, and those before a backlog of a million.
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "conformance/postgres_fixture.h"
+#include "sql/postgres/connection.h"
+#include "support/scale.h"
+
+using namespace outseal;
+using namespace outseal::test;
+using nlohmann::json;
+using sql::Query;
+
+namespace {
+
+/// A node of a plan that reads a table.
+struct Scan {
+  std::string table;
+  std::string type;
+  std::string index;
+  double rows = 0;  ///< Read by it, if the plan was run.
+};
+
+struct Plan {
+  std::vector<Scan> scans;
+  int sorts = 0;
+  double pages = 0;  ///< Touched, if it was run.
+
+  /// One scan after the other, as messages show it.
+  std::string summary() const {
+    std::string all = std::to_string(sorts) + " sorts";
+    for (const Scan& scan : scans)
+      all += "; " + scan.type + " of " + scan.table + " by " + scan.index + " " +
+             std::to_string(static_cast<std::int64_t>(scan.rows)) + " rows";
+    return all + "; " + std::to_string(static_cast<std::int64_t>(pages)) + " pages";
+  }
+  double rows_of(const std::string& table) const {
+    double rows = 0;
+    for (const Scan& scan : scans)
+      if (scan.table == table) rows += scan.rows;
+    return rows;
+  }
+};
+
+void collect(const json& node, Plan& plan) {
+  const std::string type = node.at("Node Type");
+  if (type == "Sort" || type == "Incremental Sort") ++plan.sorts;
+  if (node.contains("Relation Name") && type.find("Scan") != std::string::npos) {
+    // A bitmap's index stands in the node below.
+    const json& index = type == "Bitmap Heap Scan" ? node.at("Plans").at(0) : node;
+    const double rows = node.value("Actual Rows", 0.0) + node.value("Rows Removed by Filter", 0.0) +
+                        node.value("Rows Removed by Index Recheck", 0.0);
+    plan.scans.push_back({node.at("Relation Name"), type, index.value("Index Name", "nothing"),
+                          node.value("Actual Loops", 0.0) * rows});
+  }
+  if (node.contains("Plans"))
+    for (const json& child : node.at("Plans")) collect(child, plan);
+}
+
+/// Its text with a literal for each parameter.
+std::string with_literals(std::string sql, const std::vector<std::string>& literals) {
+  for (std::size_t i = literals.size(); i > 0; --i) {  // $10 before $1.
+    const std::string name = "$" + std::to_string(i);
+    for (std::size_t at = 0; (at = sql.find(name, at)) != std::string::npos;)
+      sql.replace(at, name.size(), literals[i - 1]);
+  }
+  return sql;
+}
+
+class Planner {
+ public:
+  explicit Planner(sql::Connection& connection) : connection_{connection} {}
+
+  /// As the library runs it: parameters known to the planner, settings pinned.
+  Plan plan(Query query, const std::vector<std::string>& literals, bool run = false) {
+    return explain(query, with_literals(std::string{sql::postgres::text(query)}, literals), run);
+  }
+  /// As a service's session runs it after a while: planned without knowing the parameters.
+  Plan generic_plan(Query query, const std::vector<std::string>& literals) {
+    connection_.execute("SET plan_cache_mode = force_generic_plan; PREPARE q AS " +
+                        std::string{sql::postgres::text(query)});
+    std::string call = "EXECUTE q (";
+    for (const std::string& literal : literals) call += (call.back() == '(' ? "" : ", ") + literal;
+    const Plan found = explain(query, call + ")", false);
+    connection_.execute("DEALLOCATE q; RESET plan_cache_mode");
+    return found;
+  }
+
+ private:
+  Plan explain(Query query, const std::string& sql, bool run) {
+    connection_.execute("BEGIN");
+    const std::string settings{sql::postgres::setting_of(query).calls};
+    if (!settings.empty()) connection_.execute("SELECT " + settings);
+    json root;
+    {
+      const auto rows = connection_.prepare(
+          (run ? "EXPLAIN (FORMAT JSON, ANALYZE, BUFFERS) " : "EXPLAIN (FORMAT JSON) ") + sql);
+      rows->step();
+      root = json::parse(rows->text(0)).at(0).at("Plan");
+    }
+    connection_.execute("ROLLBACK");
+    Plan plan{
+        .scans = {},
+        .pages = root.value("Shared Hit Blocks", 0.0) + root.value("Shared Read Blocks", 0.0)};
+    collect(root, plan);
+    return plan;
+  }
+
+  sql::Connection& connection_;
+};
+
+/// A query, its parameters, and the indexes that it may read its large tables by.
+struct Case {
+  std::string name;
+  Query query;
+  std::vector<std::string> literals;
+  std::set<std::string> indexes;
+};
+
+/// The stage: transactions of ten events each, from 1,000 on; up to `seen` they are acknowledged,
+/// what is above is the backlog.
+struct Stage {
+  std::uint64_t rows;     ///< In all.
+  std::uint64_t backlog;  ///< Of these, not acknowledged.
+  std::uint64_t xid(std::uint64_t row) const { return 1'000 + row / 10; }
+  std::string seen() const { return snapshot(xid(rows - backlog)); }
+  std::string present() const { return snapshot(xid(rows) + 1); }
+  static std::string snapshot(std::uint64_t xid) {
+    return std::to_string(xid) + ":" + std::to_string(xid) + ":";
+  }
+};
+
+std::string quoted(const std::string& text) { return "'" + text + "'"; }
+
+std::vector<Case> relay_cases(const Stage& stage) {
+  const std::string from = quoted(std::to_string(stage.xid(stage.rows - stage.backlog)));
+  const std::string to = quoted(std::to_string(stage.xid(stage.rows) + 1));
+  const std::string end = quoted(stage.present());
+  const std::string late = "'{1001,1501}'";
+  const std::string seq = std::to_string(stage.rows - stage.backlog / 2);
+  const std::string last = std::to_string(stage.rows);
+  const std::string some = std::to_string(stage.rows - stage.backlog / 2 + 500);
+  return {
+      {"read_window",
+       Query::read_window,
+       {from, to, end, late, "1001", "1048576"},
+       {"outbox_tx_seq"}},
+      {"window_bounds", Query::window_bounds, {from, to}, {"outbox_tx_seq"}},
+      {"read_window_page",
+       Query::read_window_page,
+       {from, to, end, late, "1000", "1048576", seq, last, seq},
+       {"outbox_pk", "outbox_tx_seq"}},
+      {"read_window_range",
+       Query::read_window_range,
+       {from, to, end, late, seq, some},
+       {"outbox_tx_seq", "outbox_pk"}},
+      {"read_queued",
+       Query::read_queued,
+       {"'main'", "100", last},
+       {"parked_queued", "parked_open", "outbox_pk"}},
+      {"read_redriven",
+       Query::read_redriven,
+       {"'main'", "1", "100"},
+       {"parked_position_unique", "outbox_pk"}},
+      {"excluded_seqs", Query::excluded_seqs, {"'main'", seq, some}, {"parked_pk"}},
+      {"any_open_parked", Query::any_open_parked, {"'main'"}, {"parked_open", "parked_queued"}},
+      {"is_key_blocked", Query::is_key_blocked, {"'main'", "'7'", last}, {"parked_open"}},
+      {"find_journal", Query::find_journal, {"'main'", "500"}, {"journal_pk"}},
+      {"previous_chain", Query::previous_chain, {"'main'", "500"}, {"journal_pk"}},
+      {"delete_published",
+       Query::delete_published,
+       {"1000000000000", "500", "0"},
+       {"outbox_pk", "parked_pk"}},
+      {"delete_journal_before",
+       Query::delete_journal_before,
+       {"'main'", "1000000000000", "500"},
+       {"journal_pk"}},
+      {"read_status",
+       Query::read_status,
+       {"10000"},
+       {"outbox_tx_seq", "parked_open", "parked_queued"}},
+      {"list_range_ids",
+       Query::list_range_ids,
+       {"'main'", seq, some, "1000", quoted(stage.seen()), end},
+       {"outbox_pk", "outbox_tx_seq", "parked_pk"}},
+  };
+}
+
+std::vector<Case> service_cases() {
+  const std::string hash = "sha256('500')";
+  return {
+      {"find_operation", Query::find_operation, {hash}, {"idempotency_pk"}},
+      {"claim_operation", Query::claim_operation, {"1", hash}, {"idempotency_pk"}},
+      {"delete_expired_operation",
+       Query::delete_expired_operation,
+       {hash, "1"},
+       {"idempotency_pk"}},
+      {"purge_operations",
+       Query::purge_operations,
+       {"1000", "500"},
+       {"idempotency_pk", "idempotency_expires"}},
+  };
+}
+
+void check(const Case& c, const Plan& plan) {
+  static const std::set<std::string> kLarge{"outbox", "idempotency", "journal", "parked"};
+  CAPTURE(c.name);
+  CAPTURE(plan.summary());
+  for (const Scan& scan : plan.scans) {
+    if (!kLarge.contains(scan.table)) continue;
+    CHECK(c.indexes.contains(scan.index));
+  }
+  CHECK_FALSE(plan.scans.empty());
+}
+
+void check_all(Planner& planner, const Stage& stage) {
+  for (const Case& c : relay_cases(stage)) check(c, planner.plan(c.query, c.literals));
+  for (const Case& c : service_cases()) {
+    check(c, planner.plan(c.query, c.literals));
+    check(c, planner.generic_plan(c.query, c.literals));
+  }
+}
+
+/// Adds events `from` + 1 to `to`, by transactions of ten, and for one of `every` an operation and
+/// a parked one.
+void add_rows(sql::Connection& connection, std::uint64_t from, std::uint64_t to,
+              std::uint64_t every) {
+  const std::string range = std::to_string(from + 1) + ", " + std::to_string(to);
+  connection.execute(
+      "INSERT INTO outseal.outbox (tx, created_at, event_id, topic, type, payload)"
+      " SELECT (1000 + i / 10)::text::xid8, '2020-01-01', lpad(to_hex(i), 32, '0')::uuid, 't', 'x',"
+      " '.' FROM generate_series(" +
+      range + ") i");
+  connection.execute(
+      "INSERT INTO outseal.idempotency (key_hash, fingerprint, scope, state, status, body,"
+      " content_type, created_at, completed_at, expires_at) SELECT sha256(i::text::bytea),"
+      " sha256(''), 's', 'succeeded', 200, '', '', now(), now(), now() + i * interval '1 s'"
+      " FROM generate_series(" +
+      range + ", " + std::to_string(every) + ") i");
+  connection.execute(
+      "INSERT INTO outseal.journal (subscription, first_position, event_count, from_seq, to_seq,"
+      " snap_from, snap_to, last_event_id, hash, chain_hash, epoch, bound_at, acked_at)"
+      " SELECT 'main', i, 1, i, i, '3:3:', '3:3:', gen_random_uuid(), sha256(''), sha256(''), 1,"
+      " now(), now() FROM generate_series(" +
+      range + ", 100) i");
+  connection.execute(
+      "INSERT INTO outseal.parked (subscription, seq, event_id, topic, key, cause, state, reason,"
+      " parked_at) SELECT 'main', i, gen_random_uuid(), 't', (i % 997)::text, 'refused',"
+      " CASE WHEN i % 1000 = 1 THEN 'parked' WHEN i % 1000 = 501 THEN 'queued' ELSE 'discarded' "
+      "END,"
+      " '', now() FROM generate_series(" +
+      range + ", " + std::to_string(every) + ") i");
+}
+
+void set_subscription(sql::Connection& connection, const Stage& stage) {
+  connection.execute("UPDATE outseal.subscription SET snap_from = " + quoted(stage.seen()) +
+                     ", acked_snap = " + quoted(stage.seen()));
+}
+
+}  // namespace
+
+TEST_CASE("queries keep to their indexes from an empty table to a backlog of a million") {
+  PostgresDatabase database;
+  const auto connection = database.open();
+  Planner planner{*connection};
+  connection->execute(
+      "INSERT INTO outseal.subscription (name, topics, sink, event_source, created_at, updated_at)"
+      " VALUES ('main', '[\"*\"]', 'file:x', '', now(), now())");
+  for (const char* table : {"outbox", "idempotency", "journal", "parked", "subscription"}) {
+    // Nothing improves the statistics behind our back; and no need to log so much.
+    connection->execute(std::string{"ALTER TABLE outseal."} + table +
+                        " SET (autovacuum_enabled = off)");
+    connection->execute(std::string{"VACUUM ANALYZE outseal."} + table);
+  }
+  connection->execute("ALTER TABLE outseal.outbox SET UNLOGGED");
+
+  // The statistics say that all tables are empty.
+  Stage stage{.rows = 20'000, .backlog = 10'000};
+  add_rows(*connection, 0, stage.rows, 1);
+  set_subscription(*connection, stage);
+  check_all(planner, stage);
+
+  // They know of 5 million rows, all of them published.
+  const std::uint64_t published = std::max<std::uint64_t>(100'000, scaled(5'000'000));
+  add_rows(*connection, stage.rows, published, 50);
+  connection->execute(
+      "ANALYZE outseal.outbox, outseal.idempotency, outseal.journal,"
+      " outseal.parked, outseal.subscription");
+  stage = {.rows = published, .backlog = 1'000};
+  set_subscription(*connection, stage);
+  check_all(planner, stage);
+
+  // A backlog that they do not know of.
+  const std::uint64_t backlog = published / 5;
+  add_rows(*connection, published, published + backlog, 50);
+  stage = {.rows = published + backlog, .backlog = backlog};
+  set_subscription(*connection, stage);
+  check_all(planner, stage);
+  for (const Case& c : relay_cases(stage))
+    MESSAGE(c.name << planner.plan(c.query, c.literals, true).summary());
+}
