@@ -6,7 +6,6 @@
 #include <stop_token>
 
 #include "bench/bench.h"
-#include "options.h"
 #include "sinks/factory.h"
 
 namespace outseal::bench {
@@ -61,9 +60,8 @@ class WatchedSink final : public Sink {
   std::shared_ptr<Deliveries> deliveries_;
 };
 
-std::uint64_t default_of(tools::Option option) {
-  return std::stoull(std::string{tools::row_of(option).fallback});
-}
+/// What outseal-relay takes on PostgreSQL if it is not told otherwise (tools/relay_run.cc).
+constexpr store::PageLimits kPage{.events_max = 5'000, .bytes_max = 4U << 20U};
 
 relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& options,
                                   const std::string& sink) {
@@ -73,10 +71,7 @@ relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& o
   relay.subscription.sink = sink;
   relay.subscription.event_source = "/outseal/" + options.subscription;
   relay.core.drain = options.drain;
-  relay.core.poll_min = relay::Milliseconds{default_of(tools::Option::poll_min_ms)};
-  relay.core.poll_max = relay::Milliseconds{default_of(tools::Option::poll_max_ms)};
-  relay.page.events_max = default_of(tools::Option::batch_events);
-  relay.page.bytes_max = default_of(tools::Option::batch_bytes);
+  relay.page = kPage;
   return relay;
 }
 

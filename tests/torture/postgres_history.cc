@@ -176,7 +176,7 @@ void PostgresHistory::crash() {
   ++crashes_;
   if (plan_.crash == Crash::backend) {
     const std::string pid = server_.execute("SELECT pid FROM pg_stat_activity WHERE datname = '" +
-                                            database_ + "' LIMIT 1");
+                                            stage_.database() + "' LIMIT 1");
     if (pid.empty()) return;
     ::kill(static_cast<pid_t>(std::stol(pid)), SIGKILL);
     const auto starts = [this] { return server_.execute("SELECT pg_postmaster_start_time()"); };

@@ -160,7 +160,7 @@ void check_needed(const std::string& mutant,
   CHECK_MESSAGE(guarded.empty(), joined(guarded));
   const Findings found = scene(mutant);
   REQUIRE_FALSE(found.empty());
-  std::cout << mutant << ": " << found.front() << std::endl;
+  std::cout << mutant << ": " << found.front().substr(0, found.front().find('\n')) << std::endl;
 }
 
 TEST_CASE("without the late transactions of a window their events are missed") {

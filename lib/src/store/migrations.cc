@@ -307,8 +307,10 @@ void require_schema(sql::Connection& connection) {
 std::string migration_script(std::string_view dialect, std::uint32_t target) {
   const std::vector<Migration> known = known_migrations(dialect);
   std::string script;
-  for (const Query query : {Query::create_schema, Query::create_migration_table})
+  for (const Query query : {Query::create_schema, Query::create_migration_table}) {
+    if (query == Query::create_schema && dialect == "sqlite") continue;  // It has none.
     script += std::string{sql::text(dialect, query)} + ";\n";
+  }
   for (const Migration& migration : known) {
     if (migration.version > target) break;
     script += "\n-- " + std::string{migration.up.path} + "\nBEGIN;\n";

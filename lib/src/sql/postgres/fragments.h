@@ -2,12 +2,19 @@
 #pragma once
 
 /// Whether the event `o` waits for the subscription `s`: it is neither in the snapshot whose events
-/// are all acknowledged, parked or filtered out, nor in the part of the window above it that is. An
-/// index finds candidates by OUTSEAL_MAY_WAIT.
+/// are all acknowledged, parked or filtered out, nor in the part of the window above it that is.
 #define OUTSEAL_WAITS                                                          \
   "(NOT pg_visible_in_snapshot(o.tx, s.acked_snap) AND NOT (s.snap_to IS NOT " \
   "NULL AND o.seq <= s.acked_seq AND pg_visible_in_snapshot(o.tx, s.snap_to)))"
-#define OUTSEAL_MAY_WAIT "o.tx >= pg_snapshot_xmin(s.acked_snap)"
+
+/// The events `o` that may wait for the subscription `s`, as an index finds them: those of later
+/// transactions, and those that were still running. Not from the oldest of these on: all that was
+/// published beside a long transaction would be passed. Pairs are compared as in read_window_page.
+#define OUTSEAL_MAY_WAIT                                                             \
+  "(SELECT f.* FROM outseal.outbox f WHERE f.tx >= pg_snapshot_xmax(s.acked_snap)"   \
+  " UNION ALL SELECT l.* FROM pg_snapshot_xip(s.acked_snap) AS late (tx) CROSS JOIN" \
+  " LATERAL (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, 0)"    \
+  "  AND (e.tx, e.seq) <= (late.tx, 9223372036854775807)) l) o"
 
 // Columns of an event, in the order in which store/subscription_read.cc takes them.
 #define OUTSEAL_EVENT_COLUMNS                                                         \

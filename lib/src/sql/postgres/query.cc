@@ -288,26 +288,30 @@ std::string_view parked_text(Query query) {
 std::string_view retention_text(Query query) {
   switch (query) {
     // created before, rows at most, after seq -> seq of each that went. Only what every
-    // subscription has acknowledged; parked events stay while an operator may still want them.
+    // subscription has acknowledged; parked events stay while an operator may still want them, and
+    // are passed over, however many they are. Looks no further than the rows that may go at once.
     case Query::delete_published:
       return "DELETE FROM outseal.outbox WHERE seq = ANY (ARRAY (SELECT w.seq FROM ("
              " SELECT o.seq, o.tx, o.created_at FROM outseal.outbox o WHERE o.seq > $3"
+             "  AND NOT EXISTS (SELECT 1 FROM outseal.subscription s JOIN outseal.parked p"
+             "   ON p.subscription = s.name AND p.seq = o.seq"
+             "   WHERE p.state IN ('parked', 'queued')"
+             "   OR (p.state = 'redriven' AND p.position > s.acked_position))"
              "  ORDER BY o.seq LIMIT $2) w"
              " WHERE w.created_at < to_timestamp($1::float8 / 1000)"
              " AND EXISTS (SELECT 1 FROM outseal.subscription)"
              " AND NOT EXISTS (SELECT 1 FROM outseal.subscription s"
-             "  WHERE NOT pg_visible_in_snapshot(w.tx, s.acked_snap))"
-             " AND NOT EXISTS (SELECT 1 FROM outseal.subscription s JOIN outseal.parked p"
-             "  ON p.subscription = s.name AND p.seq = w.seq WHERE p.state IN ('parked', 'queued')"
-             "  OR (p.state = 'redriven' AND p.position > s.acked_position)))) RETURNING seq";
-    // subscription, acked before, rows at most; the last acknowledged row always stays
+             "  WHERE NOT pg_visible_in_snapshot(w.tx, s.acked_snap)))) RETURNING seq";
+    // subscription, acked before, rows at most; the last acknowledged row always stays. Batches are
+    // acknowledged in their order, so it looks no further than the rows that may go at once.
     case Query::delete_journal_before:
       return "DELETE FROM outseal.journal WHERE subscription = $1 AND first_position = ANY (ARRAY ("
-             " SELECT j.first_position FROM outseal.journal j WHERE j.subscription = $1"
-             " AND j.acked_at < to_timestamp($2::float8 / 1000)"
-             " AND j.first_position < (SELECT max(k.first_position) FROM outseal.journal k"
-             "  WHERE k.subscription = $1 AND k.acked_at IS NOT NULL)"
-             " ORDER BY j.first_position LIMIT $3))";
+             " SELECT w.first_position FROM (SELECT j.first_position, j.acked_at"
+             "  FROM outseal.journal j WHERE j.subscription = $1"
+             "  AND j.first_position < (SELECT max(k.first_position) FROM outseal.journal k"
+             "   WHERE k.subscription = $1 AND k.acked_at IS NOT NULL)"
+             "  ORDER BY j.first_position LIMIT $3) w"
+             " WHERE w.acked_at < to_timestamp($2::float8 / 1000)))";
     default:
       return {};
   }

@@ -34,7 +34,7 @@ std::string_view migration_text(Query query) {
     // -> 0 or 1. No subscription has published anything.
     case Query::any_unpublished:
       return "SELECT EXISTS (SELECT 1 FROM outseal.subscription s CROSS JOIN LATERAL ("
-             "  SELECT 1 FROM outseal.outbox o WHERE " OUTSEAL_MAY_WAIT " AND " OUTSEAL_WAITS
+             "  SELECT 1 FROM " OUTSEAL_MAY_WAIT " WHERE " OUTSEAL_WAITS
              "  LIMIT 1) w)"
              " OR (NOT EXISTS (SELECT 1 FROM outseal.subscription)"
              "  AND EXISTS (SELECT 1 FROM outseal.outbox))"
@@ -78,9 +78,8 @@ std::string_view status_text(Query query) {
              " s.lease_owner, s.lease_until, w.events, w.oldest, p.parked, p.queued, p.keys"
              " FROM outseal.subscription s"
              " CROSS JOIN LATERAL (SELECT count(*) AS events, min(e.created_at) AS oldest FROM ("
-             "  SELECT o.created_at FROM outseal.outbox o WHERE " OUTSEAL_MAY_WAIT
-             "   AND " OUTSEAL_WAITS
-             "   ORDER BY o.tx LIMIT $1) e) w"
+             "  SELECT o.created_at FROM " OUTSEAL_MAY_WAIT " WHERE " OUTSEAL_WAITS
+             "   LIMIT $1) e) w"
              " CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE e.state = 'parked') AS parked,"
              "  count(*) FILTER (WHERE e.state = 'queued') AS queued,"
              "  count(DISTINCT nullif(e.key, '')) AS keys FROM outseal.parked e"

@@ -75,8 +75,7 @@ std::string_view check_text(Query query) {
     // transaction, never along the numbers from the first one on.
     case Query::list_checked_subscriptions:
       return "SELECT s.name, s.sink, s.event_source, s.state, coalesce((SELECT min(w.seq) - 1 FROM"
-             "  (SELECT o.seq FROM outseal.outbox o WHERE " OUTSEAL_MAY_WAIT
-             "   OFFSET 0) w), 9223372036854775807)"
+             "  (SELECT o.seq FROM " OUTSEAL_MAY_WAIT " OFFSET 0) w), 9223372036854775807)"
              " FROM outseal.subscription s ORDER BY s.name";
     // subscription -> topic pattern
     case Query::list_topics:
@@ -153,7 +152,7 @@ std::string_view journal_walk_text(Query query) {
     //   -> seq, event id, key, topic, 1 if it is parked. As read_window_range reads: transactions
     //   from xmax(begin) up to xmax(end), and those that were still running at the begin.
     case Query::list_range_ids:
-      return "SELECT r.seq, r.event_id, r.key, r.topic, EXISTS (SELECT 1 FROM outseal.parked p"
+      return "SELECT r.seq, r.event_id, r.key, r.topic, (SELECT count(*) FROM outseal.parked p"
              "  WHERE p.subscription = $1 AND p.seq = r.seq) FROM ("
              " (SELECT f.seq, f.event_id, f.key, f.topic FROM outseal.outbox f"
              "  WHERE f.tx >= pg_snapshot_xmax($5::pg_snapshot)"

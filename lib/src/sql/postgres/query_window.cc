@@ -63,8 +63,8 @@ std::string_view read_window_text(Query query) {
              " FROM (SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
              "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) AND f.seq > $5 AND f.seq <= $6"
              "  UNION ALL SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
-             "   (SELECT e.* FROM outseal.outbox e WHERE e.tx = late.tx AND e.seq > $5"
-             "    AND e.seq <= $6) l) o ORDER BY o.seq";
+             "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, $5)"
+             "    AND (e.tx, e.seq) <= (late.tx, $6)) l) o ORDER BY o.seq";
     default:
       return {};
   }
@@ -200,6 +200,7 @@ Setting setting_of(Query query) {
       // In the order of seq, and stop: never the whole window sorted for each page.
       return {OUTSEAL_PIN_ORDER, false};
     case Query::delete_published:
+    case Query::delete_journal_before:
     case Query::purge_operations:
       return {OUTSEAL_PIN_ORDER, true};
     case Query::bind_batch:

@@ -250,13 +250,15 @@ std::string_view retention_text(Query query) {
              "  ON p.subscription = s.name AND p.seq = o.seq WHERE p.state IN ('parked', 'queued')"
              "  OR (p.state = 'redriven' AND p.position > s.acked_position))"
              " ORDER BY o.seq LIMIT ?2) w WHERE w.created_at < ?1) RETURNING seq";
-    // subscription, acked before, rows at most; the last acknowledged row always stays
+    // subscription, acked before, rows at most; the last acknowledged row always stays. Batches are
+    // acknowledged in their order, so it looks no further than the rows that may go at once.
     case Query::delete_journal_before:
       return "DELETE FROM outseal_journal WHERE subscription = ?1 AND first_position IN ("
-             " SELECT j.first_position FROM outseal_journal j WHERE j.subscription = ?1"
-             " AND j.acked_at < ?2 AND j.first_position < (SELECT max(k.first_position)"
-             "  FROM outseal_journal k WHERE k.subscription = ?1 AND k.acked_at IS NOT NULL)"
-             " ORDER BY j.first_position LIMIT ?3)";
+             " SELECT w.first_position FROM (SELECT j.first_position, j.acked_at"
+             "  FROM outseal_journal j WHERE j.subscription = ?1"
+             "  AND j.first_position < (SELECT max(k.first_position) FROM outseal_journal k"
+             "   WHERE k.subscription = ?1 AND k.acked_at IS NOT NULL)"
+             "  ORDER BY j.first_position LIMIT ?3) w WHERE w.acked_at < ?2)";
     default:
       return {};
   }
