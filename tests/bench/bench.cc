@@ -151,6 +151,13 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
+std::string spread(const std::vector<double>& values) {
+  std::array<char, 96> text{};
+  std::snprintf(text.data(), text.size(), "%.0f (%.0f to %.0f)", median(values),
+                quantile(values, 0), quantile(values, 1));
+  return text.data();
+}
+
 std::string at_least(double value, double aim) {
   std::array<char, 64> text{};
   std::snprintf(text.data(), text.size(), " (aim %.2f: %s)", aim, value >= aim ? "met" : "missed");

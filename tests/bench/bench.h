@@ -62,6 +62,9 @@ inline double quantile(std::vector<double> values, double part) {
 
 inline double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 
+/// "472171 (168272 to 480000)": the median, and how far the rounds lie apart.
+std::string spread(const std::vector<double>& values);
+
 /// " (aim 0.90: met)"
 std::string at_least(double value, double aim);
 /// " (aim below 2: missed)"

@@ -40,6 +40,7 @@ struct Series {
   const char* name;
   double aim;
   std::vector<double> rates = {};
+  std::vector<double> copy_rates = {};
   std::vector<double> ratios = {};
   Written written = {};
   Drain last = {};
@@ -54,15 +55,17 @@ struct Series {
     memory_mib = std::max(memory_mib, peak_memory_mib("self"));
     written = stage.written() - before;
     rates.push_back(static_cast<double>(last.events) / last.seconds);
+    copy_rates.push_back(static_cast<double>(last.events) / copy_s);
     ratios.push_back(copy_s / last.seconds);
   }
   void print() const {
     const auto events = static_cast<double>(last.events);
     std::printf(
-        "  %s sink: %.0f events/s, %.2f of COPY%s; %.1f bytes of WAL and %.4f dead tuples an event,"
+        "  %s sink: %s events/s, %.2f of COPY at %s%s; %.1f bytes of WAL and %.4f dead tuples an "
+        "event,"
         " %.0f events a batch, peak memory %.1f MiB\n",
-        name, median(rates), median(ratios), at_least(median(ratios), aim).c_str(),
-        written.wal_bytes / events, written.dead() / events,
+        name, spread(rates).c_str(), median(ratios), spread(copy_rates).c_str(),
+        at_least(median(ratios), aim).c_str(), written.wal_bytes / events, written.dead() / events,
         events / static_cast<double>(last.batches), memory_mib);
   }
 };
@@ -103,8 +106,8 @@ void disturbed_drain(const Size& size) {
       const auto at = static_cast<std::size_t>(round);
       ratios.push_back(beside.figures[at] / series[0].figures[at]);
     }
-    std::printf("  drain, %-16s: %7.0f events/s, %.2f of undisturbed%s\n", beside.name,
-                median(beside.figures), median(ratios),
+    std::printf("  drain, %-16s: %s events/s, %.2f of undisturbed%s\n", beside.name,
+                spread(beside.figures).c_str(), median(ratios),
                 &beside == &series[1] ? at_least(median(ratios), 0.95).c_str() : "");
   }
 }
@@ -143,8 +146,7 @@ void pg_drain(const Size& size) {
   for (int round = 0; round < kRounds; ++round)
     for (Series& one : series) one.add(stage);
   for (const Series& one : series) one.print();
-  std::printf("  COPY itself: %.0f events/s; medians of %d rounds of %d events\n",
-              median(series[0].rates) / median(series[0].ratios), kRounds, size.count(kEvents));
+  std::printf("  medians (and range) of %d rounds of %d events\n", kRounds, size.count(kEvents));
 }
 
 void pg_disturbed(const Size& size) {

@@ -2,6 +2,7 @@
 // what its retention does to the writers.
 #include <signal.h>
 
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
@@ -25,11 +26,11 @@ void stop(test::Program& relay, const test::TempFolder& folder) {
     throw std::runtime_error{"the relay failed:\n" + test::end_of_log(folder.file("relay.log"))};
 }
 
-/// Removes published events without a pause, as long as it lives.
+/// Removes published events, as long as it lives.
 class Retention {
  public:
-  explicit Retention(const Stage& stage)
-      : thread_{[this, url = stage.url()](const std::stop_token& stop) {
+  Retention(const Stage& stage, std::chrono::milliseconds pause)
+      : thread_{[this, pause, url = stage.url()](const std::stop_token& stop) {
           const auto connection = sql::open(Url::parse("--db", url));
           store::RetentionProgress progress;
           store::RetentionOptions options;
@@ -38,6 +39,7 @@ class Retention {
             const auto removed = store::retain_step(*connection, "any", options, &progress);
             removed_ += removed;
             if (removed == 0) idle_ = true;
+            std::this_thread::sleep_for(removed == 0 ? std::chrono::milliseconds{10} : pause);
           }
         }} {}
   std::uint64_t removed() const { return removed_; }
@@ -48,6 +50,40 @@ class Retention {
   std::atomic<bool> idle_ = false;
   std::jthread thread_;
 };
+
+/// Writers alone, beside retention as the relay does it while there is more, and without its pause.
+struct Pace {
+  const char* name;
+  std::chrono::milliseconds pause;
+  std::vector<double> ratios = {};
+  std::vector<double> removed_rates = {};
+  bool idle = false;
+};
+
+void beside_retention(const Stage& stage, int clients, const Size& size) {
+  constexpr int kRounds = 3;
+  std::array paces{Pace{"at the relay's pace", std::chrono::milliseconds{20}},
+                   Pace{"without pauses", std::chrono::milliseconds{0}}};
+  std::vector<double> alone;
+  const auto time = size.seconds(1);
+  for (int round = 0; round < kRounds; ++round) {
+    stage.checkpoint();
+    const Clients writers{stage, clients, [](Client& client) { client.with_append(); }};
+    writers.rate(size.seconds(0.3));
+    alone.push_back(writers.rate(time));
+    for (Pace& pace : paces) {
+      const Retention retention{stage, pace.pause};
+      pace.ratios.push_back(writers.rate(time) / alone.back());
+      pace.removed_rates.push_back(static_cast<double>(retention.removed()) / time.count());
+      pace.idle = pace.idle || retention.was_idle();
+    }
+  }
+  for (const Pace& pace : paces)
+    std::printf("  %d writer%s, %s tx/s alone: %.2f of it beside retention %s, %s rows/s%s\n",
+                clients, clients == 1 ? "" : "s", spread(alone).c_str(), median(pace.ratios),
+                pace.name, spread(pace.removed_rates).c_str(),
+                pace.idle ? "; IT RAN OUT OF ROWS" : "");
+}
 
 }  // namespace
 
@@ -131,43 +167,19 @@ void pg_idle(const Size& size) {
 }
 
 void pg_retention(const Size& size) {
-  constexpr int kRounds = 4;
   const Stage stage;
-  const int events = size.count(800'000);
-  stage.fill(events);
+  stage.fill(size.count(1'500'000));
   drain(stage, SinkKind::null);
   const auto dead = [&] {
+    stage.written();  // All sessions have ended, so all rows are counted.
     return stage.number(
         "SELECT n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'outseal'"
         " AND relname = 'outbox'");
   };
-  stage.written();
   const double dead_before = dead();
-  std::uint64_t removed = 0;
-  bool idle = false;
-  for (const int clients : {1, 8}) {
-    std::vector<double> alone;
-    std::vector<double> ratios;
-    for (int round = 0; round < kRounds; ++round) {
-      stage.checkpoint();
-      const Clients writers{stage, clients, [](Client& client) { client.with_append(); }};
-      writers.rate(size.seconds(0.3));
-      alone.push_back(writers.rate(size.seconds(1)));
-      const Retention retention{stage};
-      ratios.push_back(writers.rate(size.seconds(1)) / alone.back());
-      removed += retention.removed();
-      idle = idle || retention.was_idle();
-    }
-    std::printf("  %d writer%s: %.0f tx/s alone, %.2f of it beside retention without pauses\n",
-                clients, clients == 1 ? "" : "s", median(alone), median(ratios));
-  }
-  stage.written();
-  std::printf(
-      "  %.0f rows/s removed%s; dead tuples of the outbox: %.0f before the first removal, %.0f"
-      " after %llu\n",
-      static_cast<double>(removed) / (2 * kRounds * size.seconds(1).count()),
-      idle ? " (it ran out of work: too few events)" : "", dead_before, dead(),
-      static_cast<unsigned long long>(removed));
+  for (const int clients : {1, 8}) beside_retention(stage, clients, size);
+  std::printf("  dead tuples of the outbox: %.0f before retention, %.0f after\n", dead_before,
+              dead());
 }
 
 }  // namespace outseal::bench

@@ -80,7 +80,7 @@ Batch head_of(Batch batch, std::size_t count) {
 
 }  // namespace
 
-Outcome run_program(const std::vector<std::string>& words, const std::string& log) {
+Ended run_program(const std::vector<std::string>& words, const std::string& log) {
   std::vector<std::string> arguments = words;
   arguments[0] = std::string{OUTSEAL_BIN_DIR} + "/" + arguments[0];
   const auto before = read_file(log).size();
@@ -97,29 +97,29 @@ std::string Drill::sink(const std::string& subscription) const {
   return "file:" + sink_path(subscription) + "?event_bytes_max=2000";
 }
 
-Outcome Drill::relay(const std::vector<std::string>& words) const {
+Ended Drill::relay(const std::vector<std::string>& words) const {
   std::vector<std::string> all{"outseal-relay"};
   all.insert(all.end(), words.begin(), words.end());
   return run_program(all, log());
 }
 
-Outcome Drill::drain(const std::string& url, const std::string& subscription) const {
+Ended Drill::drain(const std::string& url, const std::string& subscription) const {
   return relay({"run", "--drain", "--db", url, "--sink", sink(subscription), "--subscription",
                 subscription, "--standby-max-ms", "100"});
 }
 
-Outcome Drill::rebase(const std::string& url, const std::string& subscription) const {
+Ended Drill::rebase(const std::string& url, const std::string& subscription) const {
   return relay({"rebase", "--db", url, "--sink", sink(subscription), "--subscription", subscription,
                 "--json"});
 }
 
 std::vector<std::string> Drill::findings(const std::string& url) const {
-  const Outcome run = run_program({"outseal-reconcile", "run", "--db", url, "--grace-unpublished-s",
-                                   "0", "--grace-parked-s", "0"},
-                                  log());
+  const Ended run = run_program({"outseal-reconcile", "run", "--db", url, "--grace-unpublished-s",
+                                 "0", "--grace-parked-s", "0"},
+                                log());
   INFO(run.output);
   CHECK(run.code <= 1);
-  const Outcome list =
+  const Ended list =
       run_program({"outseal-reconcile", "findings", "list", "--db", url, "--json"}, log());
   CHECK(list.code <= 1);
   std::vector<std::string> subjects;

@@ -13,14 +13,14 @@
 namespace outseal::test {
 
 /// How a program ended, and all that it wrote.
-struct Outcome {
+struct Ended {
   int code = 0;
   std::string output;
   bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
 };
 
 /// Runs one of outseal's programs to its end; the first word is its name.
-Outcome run_program(const std::vector<std::string>& words, const std::string& log);
+Ended run_program(const std::vector<std::string>& words, const std::string& log);
 
 /// What a sink holds, compared with an outbox that was published as a whole.
 struct Verdict {
@@ -38,9 +38,9 @@ class Drill {
   std::string file(const std::string& name) const { return folder_.file(name); }
 
   /// outseal-relay run --drain.
-  Outcome drain(const std::string& url, const std::string& subscription) const;
-  Outcome rebase(const std::string& url, const std::string& subscription) const;
-  Outcome relay(const std::vector<std::string>& words) const;
+  Ended drain(const std::string& url, const std::string& subscription) const;
+  Ended rebase(const std::string& url, const std::string& subscription) const;
+  Ended relay(const std::vector<std::string>& words) const;
   /// The subjects of what outseal-reconcile finds, without grace.
   std::vector<std::string> findings(const std::string& url) const;
 

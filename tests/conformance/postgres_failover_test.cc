@@ -24,7 +24,7 @@ struct Site {
 
   Site() {
     primary.create_database("shop");
-    const Outcome up =
+    const Ended up =
         run_program({"outseal-migrate", "up", "--db", primary.url("shop")}, drill.log());
     REQUIRE(up.code == 0);
   }
@@ -68,7 +68,7 @@ TEST_CASE("after a failover nothing is published twice and nothing that is left 
   const std::size_t lost = published == 37 ? 5 : 0;
   REQUIRE((published == 37 || published == 29));
 
-  const Outcome too_early = drill.drain(url, "main");
+  const Ended too_early = drill.drain(url, "main");
   CHECK(too_early.code == 5);
   CHECK(too_early.says("the database is a standby"));
   CHECK(drill.rebase(url, "main").code == 5);
@@ -77,14 +77,14 @@ TEST_CASE("after a failover nothing is published twice and nothing that is left 
   standby->promote();
   site.append(*standby, 9);  // Before the rebase: nobody tells the producers to wait.
   for (const std::string name : {"main", "other"}) {
-    const Outcome refused = drill.drain(url, name);
+    const Ended refused = drill.drain(url, name);
     CHECK(refused.code == 5);
     CHECK(refused.says("timeline 2"));
     CHECK(refused.says("outseal-relay rebase"));
   }
   CHECK(drill.stored("main").size() == published);
 
-  const Outcome rebased = drill.rebase(url, "main");
+  const Ended rebased = drill.rebase(url, "main");
   INFO(rebased.output);
   CHECK(rebased.code == (lost > 0 ? 1 : 0));
   CHECK(rebased.says("\"needed\":true,\"translated\":false,\"acked\":20"));
@@ -96,14 +96,14 @@ TEST_CASE("after a failover nothing is published twice and nothing that is left 
 
   site.append(*standby, 4);
   for (const std::string name : {"main", "other"}) {
-    const Outcome drained = drill.drain(url, name);
+    const Ended drained = drill.drain(url, name);
     INFO(drained.output);
     CHECK(drained.code == 0);
     const Verdict verdict = drill.verify(url, name);
     CHECK(joined(verdict.violations) == "");
     CHECK(verdict.ghosts.size() == (name == "main" ? lost : 0));
     for (const std::string& ghost : verdict.ghosts) CHECK(rebased.says(ghost));
-    const Outcome again = drill.rebase(url, name);
+    const Ended again = drill.rebase(url, name);
     CHECK(again.code == 0);
     CHECK(again.says("\"needed\":false"));
   }
@@ -134,7 +134,7 @@ TEST_CASE("a rebase refuses while a relay leads, and a sink that does not fit") 
   standby->wait_for_replay(site.primary);
   standby->promote();
   // The row on the new primary says that it leads, and its process lives.
-  Outcome refused = drill.rebase(url, "main");
+  Ended refused = drill.rebase(url, "main");
   CHECK(refused.code == 5);
   CHECK(refused.says("a relay leads the subscription"));
   leader.send(SIGTERM);
@@ -196,7 +196,7 @@ TEST_CASE("a transaction that was prepared is decided before a rebase") {
   REQUIRE(drill.stored("main").size() == 5);
   standby->promote();
 
-  const Outcome refused = drill.rebase(url, "main");
+  const Ended refused = drill.rebase(url, "main");
   CHECK(refused.code == 5);
   CHECK(refused.says("the prepared transaction 'transfer 7' has events"));
   standby->execute("COMMIT PREPARED 'transfer 7'", "shop");
@@ -287,11 +287,11 @@ TEST_CASE("a copy of the server's files is rebased although its timeline is the 
   site.primary.start();
   site.append(site.primary, 5);
 
-  const Outcome refused = drill.drain(url, "main");
+  const Ended refused = drill.drain(url, "main");
   CHECK(refused.code == 5);
   CHECK(refused.says("fork"));
   CHECK(refused.says("outseal-relay rebase"));
-  const Outcome rebased = drill.rebase(url, "main");
+  const Ended rebased = drill.rebase(url, "main");
   CHECK(rebased.code == 1);
   CHECK(rebased.says("\"known\":4,\"ghosts\":3"));
   CHECK(drill.drain(url, "main").code == 0);

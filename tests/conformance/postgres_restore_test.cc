@@ -81,8 +81,8 @@ class Source {
 
 /// An operator gives the poison up. Those behind it are published then.
 void discard_poison(const Drill& drill, const std::string& url, const std::string& name) {
-  const Outcome act = drill.relay({"parked", "discard", "--db", url, "--subscription", name,
-                                   "--key", "p", "--reason", "too long"});
+  const Ended act = drill.relay({"parked", "discard", "--db", url, "--subscription", name, "--key",
+                                 "p", "--reason", "too long"});
   INFO(act.output);
   CHECK(act.code == 0);
 }
@@ -91,7 +91,7 @@ void check_all_published(const Drill& drill, const std::string& url, const std::
                          std::size_t ghosts) {
   INFO(name);
   for (const int round : {1, 2}) {
-    const Outcome drained = drill.drain(url, name);
+    const Ended drained = drill.drain(url, name);
     INFO(drained.output);
     CHECK(drained.code == 0);
     if (round == 1) discard_poison(drill, url, name);
@@ -134,12 +134,12 @@ TEST_CASE("a dump that was restored into another cluster is published to its end
   append_more(target, 4);
 
   for (const std::string name : {"main", "other"}) {
-    const Outcome refused = drill.drain(url, name);
+    const Ended refused = drill.drain(url, name);
     CHECK(refused.code == 5);
     CHECK(refused.says("the cursor belongs to another database cluster"));
     CHECK(refused.says("outseal-relay rebase"));
   }
-  const Outcome fresh = drill.drain(url, "fresh");
+  const Ended fresh = drill.drain(url, "fresh");
   INFO(fresh.output);
   const bool ahead =
       number(target.execute("SELECT max(tx::text::bigint) FROM outseal.outbox", "shop")) >
@@ -148,17 +148,17 @@ TEST_CASE("a dump that was restored into another cluster is published to its end
   CHECK(fresh.says("the outbox is ahead of the database") == ahead);
   CHECK(drill.stored("main").size() == published);
 
-  const Outcome rebased = drill.rebase(url, "main");
+  const Ended rebased = drill.rebase(url, "main");
   INFO(rebased.output);
   CHECK(rebased.code == 1);
   CHECK(rebased.says("\"translated\":true"));
   CHECK(rebased.says("\"ghosts\":3,"));
   for (const std::string name : {"other", "fresh"}) {
     INFO(name);
-    const Outcome refused = drill.drain(url, name);
+    const Ended refused = drill.drain(url, name);
     CHECK(refused.code == 5);
     CHECK(refused.says("another subscription was rebased"));
-    const Outcome then = drill.rebase(url, name);
+    const Ended then = drill.rebase(url, name);
     CHECK(then.code == 0);
     CHECK(then.says("\"translated\":false"));
     CHECK(then.says(name == "other" ? "\"known\":5," : "\"known\":0,"));
@@ -188,11 +188,11 @@ TEST_CASE("an older dump that was restored into the same cluster is published to
   server.restore_from(dump, "shop");
   append_more(server, 4);
   for (const std::string name : {"main", "other"}) {
-    const Outcome refused = drill.drain(origin.url, name);
+    const Ended refused = drill.drain(origin.url, name);
     INFO(refused.output);
     CHECK(refused.code == 5);
     CHECK(refused.says("outseal-relay rebase"));
-    const Outcome rebased = drill.rebase(origin.url, name);
+    const Ended rebased = drill.rebase(origin.url, name);
     CHECK(rebased.says("\"needed\":true,\"translated\":false"));
     CHECK(rebased.says(name == "main" ? "\"ghosts\":3," : "\"ghosts\":0,"));
   }

@@ -65,6 +65,15 @@ std::unique_ptr<Process> PostgresStage::start_relay(
   return std::make_unique<Process>(words, environment, folder_.file("programs.log"));
 }
 
+std::unique_ptr<Process> PostgresStage::start_producer(
+    std::uint64_t seed, std::uint64_t transactions,
+    const std::map<std::string, std::string>& environment) const {
+  return std::make_unique<Process>(
+      std::vector<std::string>{OUTSEAL_PRODUCER, conninfo(), aborted(), std::to_string(seed), "1",
+                               std::to_string(transactions)},
+      environment, folder_.file("programs.log"));
+}
+
 std::vector<StoredEvent> PostgresStage::stored() const {
   std::vector<StoredEvent> events;
   const auto sink = sinks::make_sink(Url::parse("sink", sink_url(folder_)), {"/outseal/main"});

@@ -1,6 +1,7 @@
 // A database of its own on a real PostgreSQL, a file sink, and relays between the two.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,6 +35,13 @@ class PostgresStage {
   std::unique_ptr<Process> start_relay(
       const std::vector<std::string>& flags,
       const std::map<std::string, std::string>& environment = {}) const;
+
+  /// As tests/torture/producer.cc; it needs the table ledger.
+  std::unique_ptr<Process> start_producer(
+      std::uint64_t seed, std::uint64_t transactions,
+      const std::map<std::string, std::string>& environment = {}) const;
+  /// Ids that the producer was going to undo.
+  std::string aborted() const { return folder_.file("aborted.txt"); }
 
   /// Past the pooler. The first field of the last result.
   std::string execute(const std::string& sql) const { return server_.execute(sql, database_); }

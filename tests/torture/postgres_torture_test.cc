@@ -16,9 +16,9 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::uint64_t kHistories = 110;
-constexpr std::uint64_t kHistoriesSoak = 1'500;
+constexpr std::uint64_t kHistoriesSoak = 600;
 constexpr milliseconds kLoad{700};
-constexpr milliseconds kLoadSoak{4'000};
+constexpr milliseconds kLoadSoak{2'000};
 
 /// A key's lock may be held by a prepared transaction, which nobody ends while he waits for it.
 const PostgresOptions kServer{

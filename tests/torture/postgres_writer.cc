@@ -94,8 +94,7 @@ void PostgresWriter::act() {
   const std::uint64_t kind = random_.below(100);
   if (kind < 45) return library_transaction();
   if (kind < 60) return operate();
-  // A joined transaction keeps its statements prepared in the session, which a pooler cannot do.
-  if (kind < 70 && !options_.pooled) return joined_transaction();
+  if (kind < 70) return joined_transaction();
   plain_transaction();
 }
 
@@ -117,7 +116,7 @@ void PostgresWriter::library_transaction() {
 void PostgresWriter::joined_transaction() {
   *session_ << "BEGIN";
   begin_work();
-  Transaction tx = Transaction::join(*session_);
+  Transaction tx = Transaction::join(*session_, {.named_statements = !options_.pooled});
   work([&](const Event& event) { append(tx, event); }, "joined");
   end_by_sql();
 }

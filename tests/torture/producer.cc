@@ -3,10 +3,13 @@
 //
 //   producer DATABASE ABORTED SEED THREADS TRANSACTIONS     (0 transactions: without end)
 //
+// DATABASE is the path of an SQLite file or what libpq connects with ("host=... dbname=...").
+//
 // Each event has a row in the table "ledger", written in the same transaction. The ids of events
 // whose transaction will be rolled back are written to the file ABORTED before that.
 #include <fcntl.h>
 #include <outseal/outseal.h>
+#include <soci/postgresql/soci-postgresql.h>
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 #include <unistd.h>
@@ -37,10 +40,17 @@ struct GiveUp : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+const soci::backend_factory& backend_of(const std::string& database) {
+  if (database.find("dbname=") != std::string::npos) return soci::postgresql;
+  return soci::sqlite3;
+}
+
 class Worker {
  public:
   Worker(const Job& job, unsigned number)
-      : job_{job}, random_{job.seed * 1'000 + number}, session_{soci::sqlite3, job.database} {}
+      : job_{job},
+        random_{job.seed * 1'000 + number},
+        session_{backend_of(job.database), job.database} {}
 
   void run() {
     for (std::uint64_t done = 0; job_.transactions == 0 || done < job_.transactions; ++done) {

@@ -20,7 +20,7 @@ namespace outseal::test {
 namespace {
 
 constexpr std::uint64_t kHistories = 300;
-constexpr std::uint64_t kHistoriesSoak = 20'000;
+constexpr std::uint64_t kHistoriesSoak = 6'000;
 
 struct Totals {
   ScriptCounts script;

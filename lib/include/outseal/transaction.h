@@ -82,8 +82,9 @@ class Transaction {
   /// Wraps the transaction that the service began itself. commit() and the destructor then leave it
   /// alone: whoever began it ends it. Begin it with BEGIN IMMEDIATE on SQLite: a plain BEGIN takes
   /// the write lock at the first write, which can fail with Error{conflict}.
+  /// `options` are those about statements; nothing waits.
   /// @throws Error{invalid_argument} if the session has no transaction.
-  static Transaction join(soci::session& session);
+  static Transaction join(soci::session& session, const TransactionOptions& options = {});
 
   /// Rolls back unless committed or joined. Never throws.
   ~Transaction();

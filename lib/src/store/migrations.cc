@@ -17,8 +17,8 @@ namespace {
 
 using sql::Query;
 
-/// How long one runner waits for another one, or for the services' transactions.
-constexpr std::chrono::milliseconds kWait{30'000};
+/// How long a new SQLite file is waited for.
+constexpr std::chrono::milliseconds kNewFileWait{30'000};
 /// Taking back this migration or an older one drops events, or what is known of their publishing.
 constexpr std::uint32_t kEventTablesVersion = 3;
 /// Taking back this migration or an older one drops idempotency records.
@@ -140,7 +140,7 @@ void run_file(sql::Connection& connection, const EmbeddedMigration& file) {
 /// database that somebody uses already keeps the mode that they chose.
 void prepare_new_database(sql::Connection& connection) {
   if (connection.dialect() != "sqlite") return;
-  const auto deadline = std::chrono::steady_clock::now() + kWait;
+  const auto deadline = std::chrono::steady_clock::now() + kNewFileWait;
   while (true) {
     try {
       const sql::Use empty{connection.statement(Query::is_database_empty)};
@@ -168,8 +168,8 @@ MigrationStatus status_of(const Migration& migration) {
 
 /// Applies the next missing one in a transaction of its own; false if none is missing.
 bool apply_next(sql::Connection& connection, const std::vector<Migration>& known,
-                std::uint32_t target, MigrationStatus& done) {
-  return sql::transact(connection, kWait, [&] {
+                std::uint32_t target, std::chrono::milliseconds wait, MigrationStatus& done) {
+  return sql::transact(connection, wait, [&] {
     sql::Use { connection.statement(Query::take_turns) } -> step();
     sql::Use { connection.statement(Query::create_schema) } -> step();
     sql::Use { connection.statement(Query::create_migration_table) } -> step();
@@ -248,7 +248,7 @@ std::vector<MigrationStatus> migration_status(sql::Connection& connection) {
 }
 
 std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
-                         const MigrationProgress& progress) {
+                         const MigrationProgress& progress, std::chrono::milliseconds wait) {
   const std::vector<Migration> known = known_migrations(connection.dialect());
   prepare_new_database(connection);
   // Without need, no write lock.
@@ -256,17 +256,17 @@ std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
   if (count == known.size() || known[count].version > target) return 0;
 
   std::uint32_t applied = 0;
-  for (MigrationStatus done; apply_next(connection, known, target, done); ++applied)
+  for (MigrationStatus done; apply_next(connection, known, target, wait, done); ++applied)
     if (progress) progress(done);
   return applied;
 }
 
 std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bool force,
-                           const MigrationProgress& progress) {
+                           const MigrationProgress& progress, std::chrono::milliseconds wait) {
   const std::vector<Migration> known = known_migrations(connection.dialect());
   std::vector<MigrationStatus> taken_back;
   // One transaction for all: no event can be appended between the check and the last table's end.
-  sql::transact(connection, kWait, [&] {
+  sql::transact(connection, wait, [&] {
     sql::Use { connection.statement(Query::take_turns) } -> step();
     std::size_t count = checked_rows(connection, known).size();
     if (count == 0 || known[count - 1].version <= target) return;

@@ -1,6 +1,7 @@
 // Applies the schema: numbered SQL files, embedded in the binary, each in one transaction.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -41,19 +42,26 @@ std::vector<MigrationStatus> migration_status(sql::Connection& connection);
 /// Called after each migration with its version and name.
 using MigrationProgress = std::function<void(const MigrationStatus&)>;
 
+/// How long one runner waits for another one, and for each lock that a service holds.
+inline constexpr std::chrono::milliseconds kMigrationWait{30'000};
+
 /// Applies what is missing up to `target`. Idempotent; two at once are safe: one waits. A SQLite
 /// file that is still empty gets journal_mode=WAL.
 /// @returns how many were applied.
+/// @throws Error{conflict} if a lock was held for longer than `wait`.
 /// Crash: each migration is one transaction with its row in outseal_schema_migration.
 std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
-                         const MigrationProgress& progress);
+                         const MigrationProgress& progress,
+                         std::chrono::milliseconds wait = kMigrationWait);
 
 /// Takes back what is above `target`, newest first.
 /// @throws Error{refused} if that would drop unpublished or parked events, or idempotency records
 ///         that have not expired, and `force` is false.
+/// @throws Error{conflict} if a lock was held for longer than `wait`.
 /// Crash: all of it is one transaction.
 std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bool force,
-                           const MigrationProgress& progress);
+                           const MigrationProgress& progress,
+                           std::chrono::milliseconds wait = kMigrationWait);
 
 /// @throws Error{schema_missing} or Error{schema_mismatch} unless the schema is exactly this
 ///         binary's newest version.

@@ -17,8 +17,8 @@ Statements::Statements(soci::session& session)
     : kept_{std::make_unique<Kept>(Kept{sql::borrow(session)})} {}
 Statements::~Statements() = default;
 
-std::unique_ptr<Transaction::Impl> Transaction::Impl::connect(soci::session& session,
-                                                              const TransactionOptions& options) {
+std::unique_ptr<Transaction::Impl> Transaction::Impl::attach(soci::session& session,
+                                                             const TransactionOptions& options) {
   options.validate();
   auto impl = std::make_unique<Impl>();
   // By the driver's handle: a session that was reconnected or leased anew is another one.
@@ -32,6 +32,12 @@ std::unique_ptr<Transaction::Impl> Transaction::Impl::connect(soci::session& ses
                          ? options.statements->kept_->connection
                          : sql::borrow(session, options.named_statements);
   impl->options = options;
+  return impl;
+}
+
+std::unique_ptr<Transaction::Impl> Transaction::Impl::connect(soci::session& session,
+                                                              const TransactionOptions& options) {
+  auto impl = attach(session, options);
   if (impl->connection->in_transaction())
     throw Error{ErrorCode::invalid_argument,
                 "begin",
@@ -70,9 +76,8 @@ Transaction::Transaction(soci::session& session, const TransactionOptions& optio
 
 Transaction::Transaction(std::unique_ptr<Impl> impl) : impl_{std::move(impl)} {}
 
-Transaction Transaction::join(soci::session& session) {
-  auto impl = std::make_unique<Impl>();
-  impl->connection = sql::borrow(session);
+Transaction Transaction::join(soci::session& session, const TransactionOptions& options) {
+  auto impl = Impl::attach(session, options);
   impl->owned = false;
   if (!impl->connection->in_transaction())
     throw Error{ErrorCode::invalid_argument,

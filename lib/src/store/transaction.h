@@ -64,7 +64,9 @@ class Transaction::Impl {
   void begin(sql::Statement* first = nullptr);
   /// Runs `last`, writes the events that were put off, and commits.
   void commit(std::span<sql::Statement* const> last = {});
-  /// A connection to begin on, as `options` say.
+  /// The session's connection, as `options` say.
+  static std::unique_ptr<Impl> attach(soci::session& session, const TransactionOptions& options);
+  /// The same, without a transaction: to begin on.
   static std::unique_ptr<Impl> connect(soci::session& session, const TransactionOptions& options);
   static Transaction make(std::unique_ptr<Impl> impl) { return Transaction{std::move(impl)}; }
 };

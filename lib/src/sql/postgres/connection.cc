@@ -60,7 +60,7 @@ class PgConnection final : public Connection, public Runner {
   void begin(milliseconds wait, Statement* first) override {
     if (!owned_) watch_of(handle_).seen = {};
     if (owned_) {
-      simple(("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+      simple(("BEGIN ISOLATION LEVEL READ COMMITTED;"
               "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = " +
               std::to_string(wait.count()))
                  .c_str(),

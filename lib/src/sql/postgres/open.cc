@@ -1,8 +1,12 @@
 // Opens connections of our own to PostgreSQL.
 #include <libpq-fe.h>
 
+#include <algorithm>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "outseal/error.h"
@@ -15,19 +19,20 @@ namespace {
 Error open_error(PGconn* handle) {
   std::string message{PQerrorMessage(handle)};
   while (!message.empty() && message.back() == '\n') message.pop_back();
-  for (std::size_t at; (at = message.find('\n')) != std::string::npos;) message[at] = ' ';
+  std::erase(message, '\t');
+  std::replace(message.begin(), message.end(), '\n', ' ');
   const auto says = [&](std::string_view text) { return message.find(text) != std::string::npos; };
+  if (says("too many clients") || says("connection slots are reserved") || says("too many conn"))
+    return Error{ErrorCode::unreachable,
+                 "open",
+                 message,
+                 {.hint = "all connections are taken: raise the limit or wait"}};
   if (PQconnectionNeedsPassword(handle) != 0 || says("authentication failed") ||
       says("pg_hba.conf") || says("permission denied") || says("role \""))
     return Error{ErrorCode::denied,
                  "open",
                  message,
                  {.hint = "check user and password; ~/.pgpass and PGPASSWORD work"}};
-  if (says("too many clients") || says("connection slots are reserved") || says("too many conn"))
-    return Error{ErrorCode::unreachable,
-                 "open",
-                 message,
-                 {.hint = "all connections are taken: raise max_connections or wait"}};
   if (says("database \""))
     return Error{ErrorCode::unreachable,
                  "open",
@@ -39,21 +44,48 @@ Error open_error(PGconn* handle) {
                {.hint = "check host, port and network, and that the server runs"}};
 }
 
-}  // namespace
+struct FreeOptions {
+  void operator()(PQconninfoOption* options) const noexcept { PQconninfoFree(options); }
+};
+using Options = std::unique_ptr<PQconninfoOption, FreeOptions>;
 
-std::unique_ptr<Connection> open(const Url& url) {
-  const std::string uri = "postgresql:" + url.rest;
-  // Checked first, because libpq's own message repeats the URL, and a password may stand in it.
+/// Whether libpq knows a parameter of that name, and what it took for its value.
+std::optional<std::string> find_option(const Options& options, std::string_view name) {
+  for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option)
+    if (name == option->keyword) return option->val == nullptr ? "" : option->val;
+  return std::nullopt;
+}
+
+/// Refuses what libpq would take amiss: its own messages repeat the URL, or of a password with
+/// '@', '/' or '?' in it what stands behind that as host or port.
+void check_url(const Url& url, const std::string& uri) {
   char* fault = nullptr;
-  PQconninfoOption* parts = PQconninfoParse(uri.c_str(), &fault);
+  const Options parts{PQconninfoParse(uri.c_str(), &fault)};
   PQfreemem(fault);
-  if (parts == nullptr)
+  const auto first_at = url.rest.find('@');
+  const auto path = url.rest.find('/', url.rest.starts_with("//") ? 2 : 0);
+  const bool odd_at =
+      first_at != std::string::npos && (first_at != url.rest.rfind('@') || first_at > path);
+  if (parts == nullptr || odd_at ||
+      find_option(parts, "port")->find_first_not_of("0123456789,") != std::string::npos)
     throw Error{ErrorCode::invalid_argument,
                 "open",
                 "the database URL is malformed",
                 {.hint = "write postgresql://USER@HOST:PORT/DATABASE, special characters of user "
                          "and password percent-encoded"}};
-  PQconninfoFree(parts);
+  for (const auto& [name, value] : url.parameters)
+    if (!find_option(parts, name))
+      throw Error{ErrorCode::invalid_argument,
+                  "open",
+                  "the database URL has an unknown parameter \"" + name + "\"",
+                  {.hint = "it takes those of libpq, for example sslmode=require"}};
+}
+
+}  // namespace
+
+std::unique_ptr<Connection> open(const Url& url) {
+  const std::string uri = "postgresql:" + url.rest;
+  check_url(url, uri);
 
   // A silent loss of the network is noticed within half a minute, not after two hours.
   std::map<std::string, std::string> options{

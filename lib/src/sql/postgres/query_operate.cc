@@ -7,8 +7,10 @@ namespace {
 
 std::string_view migration_text(Query query) {
   switch (query) {
+    // IF NOT EXISTS would want the privilege to create schemas although there is nothing to create.
     case Query::create_schema:
-      return "CREATE SCHEMA IF NOT EXISTS outseal";
+      return "DO $$ BEGIN IF to_regnamespace('outseal') IS NULL THEN CREATE SCHEMA outseal;"
+             " END IF; END $$";
     case Query::create_migration_table:
       return "CREATE TABLE IF NOT EXISTS outseal.schema_migration ("
              "version integer NOT NULL PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
