@@ -6,6 +6,14 @@
 --
 -- Columns of a fixed width stand first: no byte is lost to alignment on the service's hot path. A
 -- large body goes to the TOAST table, which only a replay reads.
+--
+-- Checks of one column are domains, for the reason told beside those of the outbox.
+CREATE DOMAIN outseal.sha256 AS bytea CONSTRAINT sha256_length CHECK (octet_length(VALUE) = 32);
+CREATE DOMAIN outseal.scope AS text COLLATE "C" CONSTRAINT idempotency_scope_length CHECK (
+  octet_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN outseal.operation_state AS text COLLATE "C" CONSTRAINT idempotency_state_known CHECK (
+  VALUE IN ('in_progress', 'succeeded', 'failed', 'unknown'));
+
 CREATE TABLE outseal.idempotency (
   -- A record in progress never expires.
   created_at    timestamptz NOT NULL,
@@ -21,27 +29,20 @@ CREATE TABLE outseal.idempotency (
   status        integer,
   -- SHA-256 over scope, principal and key, each with its length before it. The raw key is a secret
   -- of the client's and is stored nowhere.
-  key_hash      bytea       NOT NULL,
+  key_hash      outseal.sha256 NOT NULL,
   -- SHA-256 of the request's meaning: the same key with another one is refused.
-  fingerprint   bytea       NOT NULL,
-  scope         text        NOT NULL COLLATE "C",
-  state         text        NOT NULL COLLATE "C",
+  fingerprint   outseal.sha256 NOT NULL,
+  scope         outseal.scope NOT NULL,
+  state         outseal.operation_state NOT NULL,
   lease_owner   text,
   content_type  text        COLLATE "C",
   body          bytea,
   CONSTRAINT idempotency_pk PRIMARY KEY (key_hash),
-  CONSTRAINT idempotency_key_hash_length CHECK (octet_length(key_hash) = 32),
-  CONSTRAINT idempotency_fingerprint_length CHECK (octet_length(fingerprint) = 32),
-  CONSTRAINT idempotency_scope_length CHECK (octet_length(scope) BETWEEN 1 AND 255),
-  CONSTRAINT idempotency_state_known CHECK (
-    state IN ('in_progress', 'succeeded', 'failed', 'unknown')),
-  CONSTRAINT idempotency_final_has_reply CHECK (
-    state NOT IN ('succeeded', 'failed')
-    OR (status IS NOT NULL AND body IS NOT NULL AND content_type IS NOT NULL
-        AND completed_at IS NOT NULL AND expires_at IS NOT NULL)),
-  CONSTRAINT idempotency_open_never_expires CHECK (
-    state IN ('succeeded', 'failed') OR expires_at IS NULL),
-  CONSTRAINT idempotency_attempts_positive CHECK (attempts >= 1)
+  -- What is final has its reply and expires; what is not, never does.
+  CONSTRAINT idempotency_is_whole CHECK (attempts >= 1 AND CASE
+    WHEN state IN ('succeeded', 'failed') THEN status IS NOT NULL AND body IS NOT NULL
+      AND content_type IS NOT NULL AND completed_at IS NOT NULL AND expires_at IS NOT NULL
+    ELSE expires_at IS NULL END)
 ) WITH (
   -- As many rows are purged as are inserted: reuse their space before the table has grown by a
   -- fifth, the server's default.

@@ -151,7 +151,7 @@ void Drill::bind(const std::string& url, const std::string& subscription, std::s
 std::vector<StoredEvent> Drill::stored(const std::string& subscription) const {
   std::vector<StoredEvent> events;
   std::ifstream in{sink_path(subscription)};
-  for (std::string line; std::getline(in, line);) {
+  for (std::string line; std::getline(in, line) && !in.eof();) {  // A half one is being written.
     const auto event = nlohmann::json::parse(line);
     events.push_back({Position{event.at("position").get<std::uint64_t>()},
                       EventId::parse(event.at("id").get<std::string>()).value(),

@@ -38,17 +38,8 @@ void wait_for_waiter(const PostgresDatabase& database, const char* count = "1") 
 class Duplicate {
  public:
   using Work = std::function<Reply(soci::session&, Transaction&)>;
-  Duplicate(const PostgresDatabase& database, const Operation& key, Work work = nullptr)
-      : thread_{[&database, key, work = std::move(work), this] {
-          const auto session = database.session();
-          Handler handler = charging(*session);
-          if (work) handler = [&](Transaction& tx) { return work(*session, tx); };
-          try {
-            result_ = execute(*session, key, handler);
-          } catch (const Error& error) {
-            code_ = error.code();
-          }
-        }} {}
+  Duplicate(const PostgresDatabase& database, Operation key, Work work = nullptr)
+      : database_{database}, key_{std::move(key)}, work_{std::move(work)} {}
   ExecuteResult wait() {
     thread_.join();
     return result_;
@@ -57,9 +48,23 @@ class Duplicate {
   std::optional<ErrorCode> code() const { return code_; }
 
  private:
+  void run() {
+    const auto session = database_.session();
+    Handler handler = charging(*session);
+    if (work_) handler = [&](Transaction& tx) { return work_(*session, tx); };
+    try {
+      result_ = execute(*session, key_, handler);
+    } catch (const Error& error) {
+      code_ = error.code();
+    }
+  }
+
+  const PostgresDatabase& database_;
+  Operation key_;
+  Work work_;
   std::optional<ErrorCode> code_;
   ExecuteResult result_{};
-  std::thread thread_;
+  std::thread thread_{[this] { run(); }};  // Last: it uses all of the above.
 };
 
 }  // namespace

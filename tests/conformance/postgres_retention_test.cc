@@ -23,13 +23,8 @@ namespace {
 /// One subscription's relay; its sink says no to what begins with "poison".
 class Reader {
  public:
-  Reader(const PostgresDatabase& database, const std::string& name)
-      : connection_{database.open()}, log_{*connection_, name, sink_} {
-    log_.declare({.name = name, .topics = {"*"}, .sink = "file:" + name, .event_source = {}});
-    const auto acquisition = log_.acquire("me", 60s);
-    REQUIRE(acquisition.granted);
-    cursor_ = acquisition.state.cursor;
-  }
+  Reader(const PostgresDatabase& database, std::string name)
+      : name_{std::move(name)}, connection_{database.open()}, cursor_{begin()} {}
 
   /// Binds a page, which stays in flight; false if there is none.
   bool bind(std::size_t events_max) {
@@ -64,9 +59,17 @@ class Reader {
   }
 
  private:
+  Cursor begin() {
+    log_.declare({.name = name_, .topics = {"*"}, .sink = "file:" + name_, .event_source = {}});
+    const auto acquisition = log_.acquire("me", 60s);
+    REQUIRE(acquisition.granted);
+    return acquisition.state.cursor;
+  }
+
+  std::string name_;
   std::unique_ptr<sql::Connection> connection_;
   EncodingSink sink_;
-  SubscriptionLog log_;
+  SubscriptionLog log_{*connection_, name_, sink_};
   Cursor cursor_;
   Tail tail_;
   std::optional<Batch> flying_;

@@ -36,7 +36,7 @@ struct Site {
                                        "--sink",
                                        drill.sink("main"),
                                        "--backoff-max-ms",
-                                       "50",
+                                       "100",
                                        "--batch-events",
                                        "20"};
     arguments.insert(arguments.end(), more.begin(), more.end());

@@ -1,4 +1,14 @@
 // Retention: removes what is published, acknowledged and old; nothing else, and a little at a time.
+//
+// Small deletes, not partitions that are dropped. Measured on PostgreSQL 15, 2 cores, fsync on, 2
+// writers at full speed on a log of 1.5 million events: steps of 500, 2,000 and 5,000 rows with 20
+// ms between them removed 19,000, 63,000 and 92,000 rows a second, and the writers' throughput and
+// p99 stayed within the noise of those without retention. The vacuum afterwards took 0.3 to 1.5 s,
+// its space was used again and the table did not grow. 450 bytes of write-ahead log a row, most of
+// them full pages after a checkpoint. Dropping a partition costs next to no log, but it waits for
+// every transaction that has written, and all writers wait behind it: 1,004 ms, the lock timeout,
+// beside one long transaction, where deletes had 34 ms at most. Nor could partitions keep event ids
+// unique. A step of 500 rows takes about 2 ms, which is how long it holds up the relay.
 #pragma once
 
 #include <chrono>
