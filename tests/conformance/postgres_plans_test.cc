@@ -56,7 +56,7 @@ Case page_case(const Stage& stage, std::uint64_t after) {
           Query::read_window_page,
           {quoted(std::to_string(stage.xid(stage.rows - stage.backlog))),
            quoted(std::to_string(stage.xid(stage.rows) + 1)), stage.present(), "'{999,1501}'",
-           "1000", "65536", std::to_string(after), std::to_string(stage.rows), lowest},
+           "1000", "65536", std::to_string(after), std::to_string(stage.rows), lowest, "''"},
           {"outbox_pk", "outbox_tx_seq"},
           2 * kPage + 10};
 }
@@ -74,7 +74,7 @@ std::vector<Case> log_cases(const Stage& stage) {
   return {
       {"read_window",
        Query::read_window,
-       {from, to, end, late, "1001", "65536"},
+       {from, to, end, late, "1001", "65536", "''"},
        {"outbox_tx_seq"},
        2 * kPage + 10},
       {"window_bounds", Query::window_bounds, {from, to}, {"outbox_tx_seq"}, all + 10},
@@ -113,7 +113,10 @@ std::vector<Case> table_cases(const Stage& stage) {
        {"'main'", "1", "100"},
        {"parked_position_unique", "outbox_pk"}},
       {"excluded_seqs", Query::excluded_seqs, {"'main'", seq, some}, {"parked_pk"}, 510},
-      {"any_open_parked", Query::any_open_parked, {"'main'"}, {"parked_open", "parked_queued"}},
+      {"any_open_parked",
+       Query::any_open_parked,
+       {"'main'"},
+       {"parked_open", "parked_queued", "parked_pk"}},
       {"is_key_blocked", Query::is_key_blocked, {"'main'", "'7'", last}, {"parked_open"}},
       {"find_journal", Query::find_journal, {"'main'", "500"}, {"journal_pk"}},
       {"previous_chain", Query::previous_chain, {"'main'", "500"}, {"journal_pk"}},
@@ -151,10 +154,7 @@ std::vector<Case> service_cases() {
   return {
       {"find_operation", Query::find_operation, {hash}, {"idempotency_pk"}},
       {"claim_operation", Query::claim_operation, {"1", hash}, {"idempotency_pk"}},
-      {"delete_expired_operation",
-       Query::delete_expired_operation,
-       {hash, now},
-       {"idempotency_pk"}},
+      {"delete_expired_operation", Query::delete_expired_operation, {hash}, {"idempotency_pk"}},
       {"purge_operations",
        Query::purge_operations,
        {now, "500"},

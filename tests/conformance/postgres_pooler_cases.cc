@@ -9,6 +9,7 @@
 #include "support/pgbouncer.h"
 #include "support/program.h"
 #include "support/temp_folder.h"
+#include "support/wire_proxy.h"
 
 using namespace outseal;
 using namespace outseal::test;
@@ -58,6 +59,28 @@ TEST_CASE("services append and execute through a transaction pooler without name
   for (std::thread& thread : threads) thread.join();
   CHECK(executed == kThreads / 2 * kRounds);
   CHECK(database.events() == std::to_string(kThreads * kRounds * 3 + kThreads / 2 * kRounds));
+}
+
+TEST_CASE("a commit whose answer a pooler has lost is in doubt, and the same key finds out") {
+  if (skipped_without_pgbouncer()) return;
+  PostgresDatabase database;
+  WireProxy wire{shared_server().port()};
+  const PgBouncer pooler{shared_server(), 2, wire.port()};
+  const auto session = database.session(conninfo(pooler));
+  for (const WireProxy::Cut cut : {WireProxy::Cut::before_commit, WireProxy::Cut::after_commit}) {
+    const bool happened = cut == WireProxy::Cut::after_commit;
+    CAPTURE(happened);
+    const Operation key = operation(happened ? "happened" : "did not");
+    const auto once_more = [&] {
+      return execute(*session, key, charging(*session), {.named_statements = false});
+    };
+    wire.cut(cut);
+    CHECK(code_of(once_more) == ErrorCode::commit_in_doubt);
+    session->reconnect();
+    CHECK(once_more().outcome == (happened ? Outcome::replayed : Outcome::executed));
+  }
+  CHECK(database.balance() == "90");
+  CHECK(database.payloads() == "charged charged");
 }
 
 TEST_CASE("named statements behind a transaction pooler fail with a hint at the option") {

@@ -118,8 +118,9 @@ class History {
         wanted.insert(payload);
     CHECK(fast_.published() == wanted);
     CHECK(slow_.published() == wanted);
-    while (retain() > 0) {
-    }
+    do {
+      progress_ = {};  // From the lowest event on: the last ones to be published are late ones.
+    } while (retain() > 0);
     CHECK(database_.events() == std::to_string(poison));
   }
 
@@ -191,7 +192,7 @@ TEST_CASE("retention removes nothing that a relay, a late transaction or an oper
       given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
   MESSAGE("OUTSEAL_SEED=" << seed);
   std::mt19937_64 random{seed};
-  for (std::uint64_t i = 0; i < scaled(15, 1'000); ++i) {
+  for (std::uint64_t i = 0; i < scaled(8, 1'000); ++i) {
     PostgresDatabase database;
     History{database, random}.run();
   }

@@ -4,6 +4,7 @@
 #include <soci/soci.h>
 
 #include <cstdlib>
+#include <functional>
 #include <string>
 
 #include "conformance/store_helpers.h"
@@ -96,6 +97,74 @@ TEST_CASE("a transaction that is rolled back leaves a hole in the numbers and no
   f.append("a");
   CHECK(f.publish().bytes == "1:a;");
   CHECK(f.number("SELECT seq FROM outseal_outbox") == 2);
+}
+
+TEST_CASE("whatever becomes of the connection that reads ahead, no event is passed over") {
+  Fixture f;
+  const PostgresServer other;  // Its outbox is empty: each window of the first one would end there.
+  const auto there = sql::open(Url::parse("--db", other.url()));
+  store::migrate_up(*there, store::newest_version(there->dialect()), {});
+  f.execute(
+      "INSERT INTO outseal_outbox (topic, type, payload) SELECT 't', 'x', i::text::bytea"
+      " FROM generate_series(1, 9) i");
+  int tries = 0;
+  const std::vector<store::OpenConnection> ways{
+      [&] {
+        ++tries;
+        return sql::open(Url::parse("--db", other.url()));
+      },
+      [&]() -> std::unique_ptr<sql::Connection> {
+        ++tries;
+        throw Error{ErrorCode::unreachable, "open", "no connection is left"};
+      },
+      [&] {
+        ++tries;
+        return sql::open(f.store->url());
+      }};
+  for (const store::OpenConnection& way : ways) {
+    SubscriptionLog log{*f.connection, "main", f.sink, way};
+    const auto acquisition = log.acquire("me", 60s);
+    REQUIRE(acquisition.granted);
+    Cursor cursor = acquisition.state.cursor;
+    std::string read;
+    for (int pages = 0; pages < 20; ++pages) {
+      const Batch page = log.read_page(cursor, {}, {.events_max = 2, .bytes_max = 1U << 20U});
+      for (std::size_t i = 0; i < page.size(); ++i)
+        read += std::to_string(page.entries[i].seq.value());
+      cursor = page.to;
+    }
+    CHECK(read == "123456789");
+  }
+  CHECK(tries == 3);
+}
+
+TEST_CASE("large payloads are published, read again and redriven like small ones") {
+  Fixture f;
+  const std::string large(100'000, 'x');
+  f.append(large);
+  f.append("poison" + large, "k");
+  f.append("b" + large, "k");
+  f.append("c");
+  const std::string bytes = "1:" + large + ";2:c;";
+  CHECK(f.publish().bytes == bytes);
+  CHECK(f.log.read_journal(Position{2}).bytes == bytes);
+  f.execute(
+      "UPDATE outseal_outbox SET payload = 'a' || payload WHERE seq = 2;"
+      "UPDATE outseal_parked SET state = 'queued'");
+  const std::string redriven = "3:apoison" + large + ";4:b" + large + ";";
+  CHECK(f.publish().bytes == redriven);
+  CHECK(f.log.read_journal(Position{3}).bytes == redriven);
+}
+
+TEST_CASE("who finds another cluster's cursor is refused, although a lease came with it") {
+  Fixture f;
+  f.execute("UPDATE outseal_subscription SET source_system = '1', lease_owner = 'another'");
+  try {
+    f.log.acquire("me", 60s);
+    FAIL("no error was thrown");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::refused);
+  }
 }
 
 }  // namespace outseal::test

@@ -15,12 +15,12 @@ constexpr const char* kProgram = "/usr/sbin/pgbouncer";
 
 bool pgbouncer_is_installed() { return std::filesystem::exists(kProgram); }
 
-PgBouncer::PgBouncer(const PostgresServer& server, int pool_size)
+PgBouncer::PgBouncer(const PostgresServer& server, int pool_size, int by_way_of)
     : server_{server}, pool_size_{pool_size}, folder_{make_server_folder()} {
   // Only admin's password is known here; those of other roles are looked up in the server.
   std::ofstream{folder_->file("users.txt")} << "\"admin\" \"" << server.password() << "\"\n";
   const auto launch_on = [&](int port) {
-    write_settings(server.port(), port);
+    write_settings(by_way_of == 0 ? server.port() : by_way_of, port);
     return Launch{.arguments = {kProgram, folder_->file("pgbouncer.ini")},
                   .folder = folder_->path().string(),
                   .log = log(),
@@ -58,7 +58,8 @@ void PgBouncer::write_settings(int server_port, int port) const {
          "default_pool_size = "
       << pool_size_
       << "\n"
-         "server_login_retry = 1\n";  // 15 s are long for a restart.
+         "server_tls_sslmode = disable\n"  // A WireProxy knows none.
+         "server_login_retry = 1\n";       // 15 s are long for a restart.
 }
 
 void PgBouncer::lead_to(const PostgresServer& server) {

@@ -18,8 +18,9 @@ bool pgbouncer_is_installed();
 class PgBouncer {
  public:
   /// @param pool_size server connections per database and role (default_pool_size).
+  /// @param by_way_of the port of a WireProxy in front of the server; 0: the server's own.
   /// @throws std::runtime_error with the end of its log if it does not start.
-  explicit PgBouncer(const PostgresServer& server, int pool_size = 20);
+  explicit PgBouncer(const PostgresServer& server, int pool_size = 20, int by_way_of = 0);
 
   /// From now on to another server, with the same password: as after a failover. Clients stay.
   void lead_to(const PostgresServer& server);

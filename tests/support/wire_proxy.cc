@@ -122,7 +122,8 @@ void WireProxy::forward(Link& link) {
   ::close(link.server);
 }
 
-/// Passes on what has arrived as far as its messages are complete; false to cut the connection.
+/// Passes on what has arrived as far as its messages are complete; false to cut the connection, and
+/// nothing of it is passed on.
 bool WireProxy::pass(Link& link, bool from_client) {
   std::array<char, 65536> chunk;
   const ssize_t got =
@@ -130,22 +131,25 @@ bool WireProxy::pass(Link& link, bool from_client) {
   if (got <= 0) return false;
   std::string& bytes = from_client ? link.from_client : link.from_server;
   bytes.append(chunk.data(), static_cast<std::size_t>(got));
-  const int to = from_client ? link.server : link.client;
+  std::size_t complete = 0;
   for (;;) {
     const std::size_t head = from_client && !link.started ? 0 : 1;
-    if (bytes.size() < head + 4) return true;
-    const std::size_t size = head + length_at(bytes, head);
-    if (bytes.size() < size) return true;
+    if (bytes.size() < complete + head + 4) break;
+    const std::size_t size = head + length_at(bytes, complete + head);
+    if (bytes.size() < complete + size) break;
     if (head == 0) {
       link.started = true;
     } else {
-      const std::string body = bytes.substr(5, size - 5);
-      if (!(from_client ? note_from_client(bytes[0], body) : note_from_server(bytes[0], body)))
+      const char type = bytes[complete];
+      const std::string body = bytes.substr(complete + 5, size - 5);
+      if (!(from_client ? note_from_client(type, body) : note_from_server(type, body)))
         return false;
     }
-    if (!send_all(to, bytes.data(), size)) return false;
-    bytes.erase(0, size);
+    complete += size;
   }
+  if (!send_all(from_client ? link.server : link.client, bytes.data(), complete)) return false;
+  bytes.erase(0, complete);
+  return true;
 }
 
 // Source: PostgreSQL docs, "Message Formats".

@@ -23,6 +23,7 @@ class WireProxy {
   WireProxy(const WireProxy&) = delete;
   WireProxy& operator=(const WireProxy&) = delete;
 
+  int port() const { return port_; }
   /// What to add to a server's conninfo to come through here instead.
   std::string conninfo() const;
 
@@ -36,7 +37,8 @@ class WireProxy {
   /// What went over the wire since the last call.
   Seen take();
 
-  /// When to cut the connection that commits next.
+  /// When to cut the connection that commits next. What arrived together with the message is lost
+  /// with it, as with a packet.
   enum class Cut {
     never,
     before_commit,  ///< The server does not get to see COMMIT.

@@ -196,7 +196,8 @@ bool BatchExam::name_differences(const JournalRow& row, const std::vector<LogEnt
   bool found = false;
   std::size_t index = 0;
   while (index < image.seen().size() && use->step()) {
-    const EventRow event = event_row(*use.operator->());
+    std::optional<sql::Use> large;
+    const EventRow event = store::whole_event_row(connection_, *use.operator->(), large);
     const auto offset = offsets.find(event.id);
     if (offset == offsets.end()) continue;  // Parked, or of another topic.
     const Position position = advance(row.first, offset->second);

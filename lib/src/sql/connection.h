@@ -113,6 +113,7 @@ class Connection {
     bool rolled_back = false;  ///< It has gone back to one since forget_rollback().
     bool conflict = false;     ///< A statement failed by serialization or deadlock.
     bool committed = false;    ///< It has committed, or prepared to commit in two phases.
+    bool replaced = false;     ///< It has rolled back, and begun another one if there is one.
     bool lost = false;         ///< The connection is gone.
   };
   virtual Watched watched() const { return {}; }

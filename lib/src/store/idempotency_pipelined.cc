@@ -121,10 +121,11 @@ class Execution {
     failpoint("service.before_handler");
     Reply reply = call_handler(tx);
     failpoint("service.after_handler");
-    if (connection_->watched().lost)
+    const sql::Connection::Watched seen = connection_->watched();
+    if (seen.lost)
       throw Error{
           ErrorCode::unreachable, "execute", "the connection was lost", {.hint = kLostHint}};
-    if (!connection_->in_transaction() || connection_->watched().committed)
+    if (!connection_->in_transaction() || seen.committed || seen.replaced)
       throw Error{ErrorCode::invalid_argument,
                   "execute",
                   "the handler ended the transaction",
@@ -165,7 +166,6 @@ class Execution {
       sql::Statement& remove = connection_->statement(Query::delete_expired_operation);
       remove.reset();
       remove.bind_blob(0, hash_);
-      remove.bind(1, connection_->now_ms());
       last.at(count++) = &remove;
     }
     sql::Statement& insert = connection_->statement(Query::complete_operation);

@@ -137,14 +137,20 @@ class SubscriptionLog {
     std::int64_t version;
   };
   bool matches(std::string_view topic) const;
+  /// What stands in parked: by operators' acts never more than at the last look.
+  struct ParkedState {
+    bool open = false;  ///< Some event waits there.
+    bool any = false;   ///< Some event was there once.
+  };
   bool take_log_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
                     std::set<std::string, std::less<>>& blocked,
                     const std::vector<std::int64_t>& excluded, bool some_parked);
   bool take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
                 std::set<std::string, std::less<>>& blocked);
   Batch read_redrive(const Cursor& from, const Tail& prior, const PageLimits& limits);
-  Batch read_log(const Cursor& from, const Tail& prior, const PageLimits& limits, bool some_parked);
-  bool any_open_parked();
+  Batch read_log(const Cursor& from, const Tail& prior, const PageLimits& limits,
+                 ParkedState parked);
+  ParkedState look_at_parked();
   bool is_key_blocked(std::string_view key, Seq before);
   std::vector<std::int64_t> excluded_seqs(Seq from, Seq to);
   JournalRow find_journal(Position position);

@@ -22,6 +22,15 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
                   "acquire",
                   "there is no subscription " + name_,
                   {.hint = "declare it with: outseal-relay run"}};
+    const Cursor cursor{.after_seq = Seq{read->integer(1)},
+                        .snap_from = std::string{read->text(9)},
+                        .snap_to = std::string{read->text(10)}};
+    std::optional<SourceIdentity> known;
+    if (!read->is_null(11))
+      known = {.system = std::string{read->text(11)}, .timeline = read->integer(12)};
+    // Before the lease: that of a copied database means nothing, and who stands by retains as well.
+    const SourceIdentity source = reader_->identify(cursor, known);
+
     const std::int64_t now = connection_.now_ms();
     const std::string holder{read->text(7)};
     const std::int64_t until = read->integer(8);
@@ -34,14 +43,7 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
 
     Acquisition acquisition{.granted = true, .state = {}, .holder = {}};
     SubscriptionState& state = acquisition.state;
-    state.cursor = {.after_seq = Seq{read->integer(1)},
-                    .snap_from = std::string{read->text(9)},
-                    .snap_to = std::string{read->text(10)}};
-    std::optional<SourceIdentity> known;
-    if (!read->is_null(11))
-      known = {.system = std::string{read->text(11)}, .timeline = read->integer(12)};
-    const SourceIdentity source = reader_->identify(state.cursor, known);
-
+    state.cursor = cursor;
     const sql::Use take{connection_.statement(sql::Query::acquire_lease)};
     take->bind_text(0, name_);
     take->bind_text(1, owner);

@@ -36,10 +36,11 @@ bool SubscriptionLog::matches(std::string_view topic) const {
   return topic_matches_any(topics_, topic);
 }
 
-bool SubscriptionLog::any_open_parked() {
+SubscriptionLog::ParkedState SubscriptionLog::look_at_parked() {
   const sql::Use any{connection_.statement(sql::Query::any_open_parked)};
   any->bind_text(0, name_);
-  return any->step() && any->integer(0) != 0;
+  any->step();
+  return {.open = any->integer(0) != 0, .any = any->integer(1) != 0};
 }
 
 bool SubscriptionLog::is_key_blocked(std::string_view key, Seq before) {
@@ -63,19 +64,8 @@ std::vector<std::int64_t> SubscriptionLog::excluded_seqs(Seq from, Seq to) {
 /// Gives the row a position, or sets it aside. False once the page is full.
 bool SubscriptionLog::take_row(sql::Statement& row, Batch& batch, const PageLimits& limits,
                                std::set<std::string, std::less<>>& blocked) {
-  EventRow event = event_row(row);
   std::optional<sql::Use> large;
-  if (row.is_null(6)) {  // Too large to come with the others.
-    sql::Statement& payload = connection_.statement(sql::Query::read_payload);
-    large.emplace(payload);
-    payload.bind(0, event.seq.value());
-    if (!payload.step())
-      throw Error{ErrorCode::refused,
-                  "read_page",
-                  "event " + event.id.to_string() + " has left the outbox unpublished",
-                  {.hint = "somebody deleted it by hand"}};
-    event.payload = payload.blob(0);
-  }
+  const EventRow event = whole_event_row(connection_, row, large);
   if (!event.key.empty() && blocked.contains(event.key)) {
     batch.parked.push_back({event.seq, true, "an earlier event of its key is parked"});
     return true;
@@ -91,12 +81,12 @@ bool SubscriptionLog::take_row(sql::Statement& row, Batch& batch, const PageLimi
 }
 
 Batch SubscriptionLog::read_page(const Cursor& from, const Tail& prior, const PageLimits& limits) {
-  const bool some_parked = any_open_parked();  // Only operators act beside us: never more of them.
-  if (some_parked) {
+  const ParkedState parked = look_at_parked();
+  if (parked.open) {
     Batch redrive = read_redrive(from, prior, limits);
     if (!redrive.entries.empty() || !redrive.parked.empty()) return redrive;
   }
-  return read_log(from, prior, limits, some_parked);
+  return read_log(from, prior, limits, parked);
 }
 
 Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
@@ -116,7 +106,7 @@ Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
 }
 
 Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const PageLimits& limits,
-                                bool some_parked) {
+                                ParkedState parked) {
   Batch batch = empty_batch(BatchKind::log, from, prior);
   std::set<std::string, std::less<>> blocked;
   // After a settlement the cursor goes back over events that the same page had set aside, and after
@@ -128,8 +118,9 @@ Batch SubscriptionLog::read_log(const Cursor& from, const Tail& prior, const Pag
     const std::unique_ptr<LogPage> page = reader_->open(batch.to, limits);
     while (!full && page->step()) {
       const Seq seq{page->rows().integer(0)};
+      if (!excluded && !parked.any) excluded.emplace();
       if (!excluded) excluded = excluded_seqs(Seq{seq.value() - 1}, Seq{INT64_MAX});
-      full = !take_log_row(page->rows(), batch, limits, blocked, *excluded, some_parked);
+      full = !take_log_row(page->rows(), batch, limits, blocked, *excluded, parked.open);
     }
     batch.to = page->cursor();
     if (!full && !page->goes_on()) break;

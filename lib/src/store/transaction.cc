@@ -56,7 +56,8 @@ void Transaction::Impl::commit(std::span<sql::Statement* const> last) {
                 "commit",
                 "the transaction was already committed",
                 {.hint = "commit once, last in the block"}};
-  if (!connection->in_transaction() || connection->watched().committed)
+  const sql::Connection::Watched seen = connection->watched();
+  if (!connection->in_transaction() || seen.committed || seen.replaced)
     throw Error{ErrorCode::storage,
                 "commit",
                 "the transaction has ended before",

@@ -20,6 +20,9 @@ constexpr std::chrono::milliseconds kSlowLook{10};
 constexpr std::size_t kInlineShares = 4;
 constexpr std::size_t kInlineBytesMin = 2'048;
 
+/// Behind the columns of an event: whether the server is the one of the snapshots.
+constexpr int kIsSameRun = 9;
+
 [[noreturn]] void refuse(std::string message, std::string hint) {
   throw Error{ErrorCode::refused, "read", std::move(message), {.hint = std::move(hint)}};
 }
@@ -78,12 +81,18 @@ class EmptyPage final : public LogPage {
   Cursor end_;
 };
 
-/// Takes over the rows of a statement that has run.
+std::string_view server_run(const std::string& incarnation) {
+  return mutant("no_incarnation_check") ? std::string_view{} : incarnation;
+}
+
+/// Runs a statement and takes over its rows.
 Chunk make_chunk(std::unique_ptr<sql::Statement> rows, std::int64_t after_seq,
                  std::int64_t rows_max) {
   Chunk chunk;
   rows->step();
-  chunk.count = rows->row_count();
+  if (rows->integer(kIsSameRun) == 0)
+    throw Error{ErrorCode::unreachable, "read", "another server answered than the one before"};
+  chunk.count = rows->is_null(0) ? 0 : rows->row_count();  // One row of NULL says that all is well.
   chunk.after_seq = chunk.last_seq = after_seq;
   chunk.is_last = chunk.count < rows_max;
   if (chunk.count > 0) {
@@ -134,6 +143,7 @@ std::string WindowReader::look() {
 
 SourceIdentity WindowReader::identify(const Cursor& cursor,
                                       const std::optional<SourceIdentity>& known) {
+  forget_window();
   source_ = {};
   incarnation_.clear();
   const std::string present = look();
@@ -170,7 +180,6 @@ std::unique_ptr<LogPage> WindowReader::open(const Cursor& from, const PageLimits
   if (window_.from != from.snap_from || window_.to != from.snap_to) {
     forget_window();
     window_ = Window{from.snap_from, from.snap_to};
-    find_bounds();
   }
   return open_inside(from, limits);
 }
@@ -180,7 +189,8 @@ std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageL
   const auto begin = steady_clock::now();
   forget_window();
   Window window{from.snap_from, look()};
-  if (window.is_empty()) return std::make_unique<EmptyPage>(from);
+  if (window.is_empty() || (window.from == empty_from_ && window.to == empty_to_))
+    return std::make_unique<EmptyPage>(from);
   if (window.end.xmax < window.begin.xmax)
     refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
            "after a failover or restore: outseal-relay rebase");
@@ -190,20 +200,19 @@ std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageL
   bind_window(*rows, window);
   rows->bind(4, rows_max);
   rows->bind(5, inline_bytes(limits));
+  rows->bind_text(6, server_run(incarnation_));
   chunk_ = make_chunk(std::move(rows), 0, rows_max);
   Cursor inside{.after_seq = Seq{0}, .snap_from = window.from, .snap_to = window.to};
   if (chunk_.count == 0) {
+    empty_from_ = window.from;
+    empty_to_ = window.to;
     const bool slow = steady_clock::now() - begin >= kSlowLook;
     return std::make_unique<EmptyPage>(
         slow ? Cursor{.after_seq = from.after_seq, .snap_from = window.to, .snap_to = {}} : from);
   }
   window_ = std::move(window);
-  if (chunk_.is_last) {
-    lowest_ = 0;  // All of it is in the chunk. Whoever comes back for a part of it counts anew.
-    return std::make_unique<ChunkPage>(chunk_, std::move(inside));
-  }
+  if (chunk_.is_last) return std::make_unique<ChunkPage>(chunk_, std::move(inside));
   chunk_ = {};
-  find_bounds();
   return open_inside(inside, limits);
 }
 
@@ -214,6 +223,7 @@ void WindowReader::find_bounds() {
   query->step();
   lowest_ = query->integer(0);
   highest_ = query->integer(1);
+  is_bounded_ = true;
 }
 
 std::unique_ptr<LogPage> WindowReader::open_inside(const Cursor& from, const PageLimits& limits) {
@@ -221,11 +231,8 @@ std::unique_ptr<LogPage> WindowReader::open_inside(const Cursor& from, const Pag
   const bool at_hand = chunk_.rows != nullptr && chunk_.after_seq == after &&
                        (chunk_.next < chunk_.count || chunk_.is_last);
   if (!at_hand) {
-    if (lowest_ == 0) find_bounds();
-    if (ahead_.valid() && ahead_after_ == after)
-      chunk_ = ahead_.get();
-    else
-      chunk_ = fetch(connection_, after, limits);
+    if (!is_bounded_) find_bounds();
+    if (!take_ahead(after)) chunk_ = fetch(connection_, after, limits);
     if (!chunk_.is_last) fetch_ahead(limits);
   }
   return std::make_unique<ChunkPage>(chunk_, from);
@@ -241,6 +248,7 @@ Chunk WindowReader::fetch(sql::Connection& connection, std::int64_t after_seq,
   rows->bind(6, after_seq);
   rows->bind(7, highest_);
   rows->bind(8, std::max(after_seq, lowest_ - 1));
+  rows->bind_text(9, server_run(incarnation_));
   return make_chunk(std::move(rows), after_seq, rows_max);
 }
 
@@ -248,12 +256,25 @@ Chunk WindowReader::fetch(sql::Connection& connection, std::int64_t after_seq,
 void WindowReader::fetch_ahead(const PageLimits& limits) {
   if (ahead_.valid()) ahead_.wait();  // One that nobody came for.
   ahead_ = {};
-  if (!open_second_) return;
-  if (second_ == nullptr) second_ = open_second_();
+  if (!open_second_ || second_failed_) return;
   ahead_after_ = chunk_.last_seq;
   ahead_ = std::async(std::launch::async, [this, limits, after = chunk_.last_seq] {
+    if (second_ == nullptr) second_ = open_second_();
     return fetch(*second_, after, limits);
   });
+}
+
+/// False if the chunk behind `after_seq` was not fetched ahead, or could not be.
+bool WindowReader::take_ahead(std::int64_t after_seq) {
+  if (!ahead_.valid() || ahead_after_ != after_seq) return false;
+  try {
+    chunk_ = ahead_.get();
+    return true;
+  } catch (const Error&) {  // Out of connections, for example.
+    second_.reset();
+    second_failed_ = true;
+    return false;
+  }
 }
 
 void WindowReader::forget_window() {
@@ -261,7 +282,7 @@ void WindowReader::forget_window() {
   ahead_ = {};
   chunk_ = {};
   window_ = {};
-  lowest_ = 0;
+  is_bounded_ = second_failed_ = false;
 }
 
 sql::Statement& WindowReader::open_range(const Cursor& from, const Cursor& to) {

@@ -12,7 +12,12 @@
 // Small windows are read by transaction and sorted. Huge ones (the relay was down, or a transaction
 // wrote millions) are read in chunks by seq, from the window's own lowest number on, so that a
 // chunk costs O(chunk), and no transaction is open between two of them. While the relay encodes and
-// publishes one chunk, the next one is fetched over a connection of its own.
+// publishes one chunk, the next one is fetched over a connection of its own. It only saves time:
+// whatever becomes of it, the first connection can read the same.
+//
+// A snapshot means something on the server alone that gave it. A name or a pooler may lead another
+// statement or connection to a standby that lags behind, where a window would seem to end early. So
+// each read of a window says itself whether it ran on that server.
 #pragma once
 
 #include <functional>
@@ -66,6 +71,7 @@ class WindowReader final : public LogReader {
   void find_bounds();
   Chunk fetch(sql::Connection& connection, std::int64_t after_seq, const PageLimits& limits) const;
   void fetch_ahead(const PageLimits& limits);
+  bool take_ahead(std::int64_t after_seq);
   void forget_window();
 
   sql::Connection& connection_;
@@ -73,12 +79,18 @@ class WindowReader final : public LogReader {
   SourceIdentity source_;  ///< As identified; a pooler may lead us elsewhere meanwhile.
   std::string incarnation_;
 
+  // The last window that was looked through in vain; its content never changes.
+  std::string empty_from_;
+  std::string empty_to_;
+
   // The huge window at hand.
   Window window_;
+  bool is_bounded_ = false;  ///< Whether the two are known.
   std::int64_t lowest_ = 0;
   std::int64_t highest_ = 0;
   Chunk chunk_;
   std::unique_ptr<sql::Connection> second_;  ///< Used by the fetch ahead alone.
+  bool second_failed_ = false;               ///< In this window; it is not tried again.
   std::int64_t ahead_after_ = -1;            ///< Where the chunk to come begins.
   std::future<Chunk> ahead_;
 };

@@ -58,7 +58,11 @@ class PgConnection final : public Connection, public Runner {
   std::int64_t changes() const override { return changes_; }
 
   void begin(milliseconds wait, Statement* first) override {
-    if (!owned_) watch_of(handle_).seen = {};
+    if (!owned_) {
+      Watch& watch = watch_of(handle_);
+      watch.seen = {};
+      watch.any_rollback = false;
+    }
     if (owned_) {
       simple(("BEGIN ISOLATION LEVEL READ COMMITTED;"
               "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = " +
@@ -97,7 +101,8 @@ class PgConnection final : public Connection, public Runner {
       else
         pipeline(steps, "commit");
     } catch (const Error& error) {
-      // A server that is stopped refuses what stands before COMMIT, then ends the connection.
+      // A server that is stopped refuses what stands before COMMIT, then ends the connection. A
+      // pooler that lost its server cannot know how far that came; it says so by the class 08.
       if (PQstatus(handle_) == CONNECTION_OK || refused_early_) throw;
       throw_in_doubt(error.message(), error.detail_code());
     }
@@ -316,7 +321,9 @@ class PgConnection final : public Connection, public Runner {
         (!is_fine(result.get()) && PQresultStatus(result.get()) != PGRES_PIPELINE_ABORTED)) {
       if (!failure) {
         failure.emplace(error_of(handle_, result.get(), operation));
-        refused_early_ = !failure->detail_code().empty() && answer.step->statement != nullptr;
+        const std::string& state = failure->detail_code();
+        refused_early_ =
+            !state.empty() && !state.starts_with("08") && answer.step->statement != nullptr;
       }
     } else if (!failure && answer.prepares) {
       set_prepared(*answer.step->statement);  // It stays so, whatever becomes of the transaction.

@@ -16,14 +16,19 @@
   " LATERAL (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, 0)"    \
   "  AND (e.tx, e.seq) <= (late.tx, 9223372036854775807)) l) o"
 
-// Columns of an event, in the order in which store/subscription_read.cc takes them.
-#define OUTSEAL_EVENT_COLUMNS                                                         \
-  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, o.payload, o.content_type, " \
+// Columns of an event, in the order in which store/event_row.h takes them. Rows come all at once
+// here, so large payloads stay behind: they are NULL, and read one by one.
+#define OUTSEAL_EVENT_COLUMNS_UP_TO(bytes)                          \
+  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, CASE WHEN" \
+  " octet_length(o.payload) <= " bytes                              \
+  " THEN o.payload END, o.content_type, "                           \
   "o.created_at"
+#define OUTSEAL_EVENT_COLUMNS OUTSEAL_EVENT_COLUMNS_UP_TO("2048")
 
 // What tells one run of a server from the next: a crash may have taken back transactions that were
-// not flushed yet, and behind a pooler nobody would notice.
+// not flushed yet, and behind a pooler nobody would notice. As numbers: the text of a time depends
+// on settings of the session, which may be somebody else's.
 #define OUTSEAL_INCARNATION                                         \
-  "concat_ws('/', pg_postmaster_start_time(),"                      \
+  "concat_ws('/', extract(epoch FROM pg_postmaster_start_time()),"  \
   " CASE WHEN current_setting('server_version_num')::int >= 150000" \
-  " THEN pg_stat_get_bgwriter_stat_reset_time() END)"
+  " THEN extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()) END)"

@@ -54,10 +54,11 @@ std::string_view service_text(Query query) {
       return "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, status, body,"
              " content_type, created_at, completed_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6,"
              " $7, now(), clock_timestamp(), clock_timestamp() + $8::bigint * interval '1 ms')";
-    // key hash, now. "IS TRUE" leaves only the primary key to look it up by.
+    // key hash. By the same clock as claim_operation, so that both say the same. "IS TRUE" leaves
+    // only the primary key to look it up by.
     case Query::delete_expired_operation:
       return "DELETE FROM outseal.idempotency WHERE key_hash = $1"
-             " AND (expires_at <= to_timestamp($2::float8 / 1000)) IS TRUE";
+             " AND (expires_at <= clock_timestamp()) IS TRUE";
     // now, rows at most
     case Query::purge_operations:
       return "DELETE FROM outseal.idempotency WHERE key_hash = ANY (ARRAY (SELECT i.key_hash"
@@ -143,12 +144,15 @@ std::string_view read_text(Query query) {
     case Query::excluded_seqs:
       return "SELECT seq FROM outseal.parked WHERE subscription = $1 AND seq > $2 AND seq <= $3"
              " ORDER BY seq";
-    // subscription -> 0 or 1. The order is that of the index of open ones: else the planner may walk
-    // all that were ever parked, in the hope of an early hit.
+    // subscription -> 1 if any is parked or queued, 1 if any ever was. The order is that of the
+    // index of open ones: else the planner may walk all that were ever parked, in the hope of an
+    // early hit.
     case Query::any_open_parked:
       return "SELECT EXISTS (SELECT 1 FROM (SELECT 1 FROM outseal.parked"
              " WHERE subscription = $1 AND state IN ('parked', 'queued')"
-             " ORDER BY key, seq LIMIT 1) p)";
+             " ORDER BY key, seq LIMIT 1) p),"
+             " EXISTS (SELECT 1 FROM (SELECT 1 FROM outseal.parked WHERE subscription = $1"
+             " ORDER BY subscription, seq LIMIT 1) p)";
     // subscription, key, before seq -> 0 or 1
     case Query::is_key_blocked:
       return "SELECT EXISTS (SELECT 1 FROM outseal.parked WHERE subscription = $1 AND key = $2"

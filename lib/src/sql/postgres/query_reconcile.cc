@@ -75,7 +75,8 @@ std::string_view check_text(Query query) {
     // transaction, never along the numbers from the first one on.
     case Query::list_checked_subscriptions:
       return "SELECT s.name, s.sink, s.event_source, s.state, coalesce((SELECT min(w.seq) - 1 FROM"
-             "  (SELECT o.seq FROM " OUTSEAL_MAY_WAIT " OFFSET 0) w), 9223372036854775807)"
+             "  (SELECT o.seq FROM " OUTSEAL_MAY_WAIT
+             " OFFSET 0) w), 9223372036854775807)"
              " FROM outseal.subscription s ORDER BY s.name";
     // subscription -> topic pattern
     case Query::list_topics:

@@ -6,10 +6,7 @@
 namespace outseal::sql::postgres {
 namespace {
 
-// Large payloads stay behind and are read one by one, so that a page has a bound in bytes.
-#define OUTSEAL_WINDOW_COLUMNS                                      \
-  "o.seq, o.event_id, o.topic, o.key, o.type, o.headers, CASE WHEN" \
-  " octet_length(o.payload) <= $6 THEN o.payload END, o.content_type, o.created_at"
+#define OUTSEAL_WINDOW_COLUMNS OUTSEAL_EVENT_COLUMNS_UP_TO("$6")
 
 // A window is what is visible in the snapshot `to` and not in the snapshot `from`: transactions
 // from xmax(from) up to xmax(to), and those that were still running in `from` ("late").
@@ -23,37 +20,42 @@ std::string_view read_window_text(Query query) {
              "  pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,"
              " (SELECT system_identifier FROM pg_control_system())::text,"
              " " OUTSEAL_INCARNATION;
-    // xmax of from, xmax of to, to, late xids, rows at most, bytes inline -> event; its payload is
-    //   NULL if it is larger than that.
+    // xmax of from, xmax of to, to, late xids, rows at most, bytes inline, incarnation that
+    //   the snapshots are of -> event, its payload NULL if it is larger than that; 1 if the server
+    //   is of that incarnation. Without an event one row all the same, of NULL.
     // For small windows: by transaction, then sorted. As many rows as asked for: there may be more,
     // and these are not the first ones.
     case Query::read_window:
-      return "SELECT " OUTSEAL_WINDOW_COLUMNS
-             " FROM ((SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
+      return "WITH run AS MATERIALIZED (SELECT $7 IN ('', " OUTSEAL_INCARNATION
+             ") AS is_same) SELECT " OUTSEAL_WINDOW_COLUMNS
+             ", run.is_same FROM run LEFT JOIN"
+             " ((SELECT f.* FROM outseal.outbox f WHERE f.tx >= $1::xid8 AND f.tx < $2::xid8"
              "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.tx, f.seq LIMIT $5)"
              "  UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
              "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, 0)"
              "    AND (e.tx, e.seq) <= (late.tx, 9223372036854775807) ORDER BY e.tx, e.seq"
-             "    LIMIT $5) l LIMIT $5) LIMIT $5) o ORDER BY o.seq";
+             "    LIMIT $5) l LIMIT $5) LIMIT $5) o ON run.is_same ORDER BY o.seq";
     // xmax of from, xmax of to -> lowest and highest seq. Only the index by transaction is read:
     // "+ 0", because a plain min(seq) may walk the one by seq from the log's oldest event on.
     case Query::window_bounds:
       return "SELECT min(o.seq + 0), max(o.seq + 0) FROM outseal.outbox o"
              " WHERE o.tx >= $1::xid8 AND o.tx < $2::xid8";
     // xmax of from, xmax of to, to, late xids, rows at most, bytes inline, after seq, highest seq
-    //   of the window, after seq in the window's own range -> event, as read_window.
+    //   of the window, after seq in the window's own range, incarnation -> as read_window.
     // For huge windows: by seq, O(page) a page. The rows of a late transaction are found by (tx,
     // seq) whatever the statistics say: the comparison of pairs is one that only that index serves.
     case Query::read_window_page:
-      return "SELECT " OUTSEAL_WINDOW_COLUMNS
-             " FROM ((SELECT f.* FROM outseal.outbox f WHERE f.seq > $9 AND f.seq <= $8"
+      return "WITH run AS MATERIALIZED (SELECT $10 IN ('', " OUTSEAL_INCARNATION
+             ") AS is_same) SELECT " OUTSEAL_WINDOW_COLUMNS
+             ", run.is_same FROM run LEFT JOIN"
+             " ((SELECT f.* FROM outseal.outbox f WHERE f.seq > $9 AND f.seq <= $8"
              "   AND f.tx >= $1::xid8 AND f.tx < $2::xid8"
              "   AND pg_visible_in_snapshot(f.tx, $3::pg_snapshot) ORDER BY f.seq LIMIT $5)"
              "  UNION ALL (SELECT l.* FROM unnest($4::xid8[]) AS late (tx) CROSS JOIN LATERAL"
              "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, $7)"
              "    AND (e.tx, e.seq) <= (late.tx, 9223372036854775807) ORDER BY e.tx, e.seq"
              "    LIMIT $5) l)"
-             "  ORDER BY seq LIMIT $5) o";
+             "  ORDER BY seq LIMIT $5) o ON run.is_same";
     // seq -> payload
     case Query::read_payload:
       return "SELECT payload FROM outseal.outbox WHERE seq = $1";

@@ -44,6 +44,9 @@ constexpr std::array kRules{
     CodeRule{"25P02", ErrorCode::storage, "an earlier error ended the transaction: roll it back"},
     CodeRule{"25006", ErrorCode::refused,
              "connect to the primary, or end its read-only mode (default_transaction_read_only)"},
+    // The server ended a session that was idle, or took long, in a transaction.
+    CodeRule{"25P03", ErrorCode::unreachable, "connect again and run the whole transaction again"},
+    CodeRule{"25P04", ErrorCode::unreachable, "connect again and run the whole transaction again"},
     CodeRule{"3D000", ErrorCode::unreachable, "check the database's name in the URL"},
     CodeRule{"3F000", ErrorCode::schema_missing, "run: outseal-migrate up --db URL"},
     CodeRule{"42P01", ErrorCode::schema_missing, "run: outseal-migrate up --db URL"},

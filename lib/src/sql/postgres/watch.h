@@ -13,6 +13,7 @@ namespace outseal::sql::postgres {
 struct Watch {
   std::bitset<kQueryCount> prepared;
   Connection::Watched seen;
+  bool any_rollback = false;  ///< As seen.rolled_back, which is forgotten now and then.
 };
 
 /// The watch over `handle`; begins with the first call and ends with the connection.

@@ -125,10 +125,11 @@ std::string_view read_text(Query query) {
     case Query::excluded_seqs:
       return "SELECT seq FROM outseal_parked WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3"
              " ORDER BY seq";
-    // subscription -> 0 or 1
+    // subscription -> 1 if any is parked or queued, 1 if any ever was
     case Query::any_open_parked:
       return "SELECT EXISTS (SELECT 1 FROM outseal_parked"
-             " WHERE subscription = ?1 AND state IN ('parked', 'queued'))";
+             " WHERE subscription = ?1 AND state IN ('parked', 'queued')),"
+             " EXISTS (SELECT 1 FROM outseal_parked WHERE subscription = ?1)";
     // subscription, key, before seq -> 0 or 1
     case Query::is_key_blocked:
       return "SELECT EXISTS (SELECT 1 FROM outseal_parked INDEXED BY outseal_parked_open"
