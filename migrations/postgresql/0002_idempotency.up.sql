@@ -48,8 +48,8 @@ CREATE TABLE outseal.idempotency (
   -- fifth, the server's default.
   autovacuum_vacuum_scale_factor = 0.05,
   autovacuum_vacuum_threshold = 10000,
-  -- A service keeps the plans of its statements. One that was made while the table was known to have
-  -- a few rows would read it from end to end, and go on doing so while it grows. So it is not
+  -- A service keeps the plans of its statements. One that was made while the table was known to
+  -- have a few rows would read it from end to end, and go on doing so while it grows. So it is not
   -- analyzed while it is small, and does not become small again when all is purged.
   autovacuum_analyze_threshold = 10000,
   vacuum_truncate = false

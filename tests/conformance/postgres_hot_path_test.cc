@@ -236,6 +236,8 @@ TEST_CASE("a commit by other means that would lose events ends the program") {
     CHECK(ends_with(statements, false) == 0);
   }
   CHECK(ends_with({"ROLLBACK"}, true) == 0);
+  CHECK(ends_with({"ROLLBACK", "BEGIN", "COMMIT"}, true) == 0);
+  CHECK(ends_with({"SAVEPOINT a", "ROLLBACK", "BEGIN", "COMMIT"}, true) == 0);
   CHECK(ends_with({"SAVEPOINT a", "RELEASE a"}, true) == 0);
   CHECK(said() == "");
   CHECK(database.events() == "0");

@@ -66,7 +66,9 @@ struct TransactionOptions {
 ///
 /// The session must outlive the transaction. Do not end the transaction by other means
 /// (`session.commit()`, `COMMIT`) while this object lives: if events were put off, it could not be
-/// mended, and the destructor ends the program. Savepoints may be set and returned to at will.
+/// mended, and the destructor ends the program. Once the service has rolled back by itself,
+/// commit() refuses, also in a transaction that it began behind that. Savepoints may be set and
+/// returned to at will.
 ///
 /// Threads: Not thread-safe; one thread at a time, the same one that uses the session.
 /// Crash: before commit() nothing remains; after it everything does.

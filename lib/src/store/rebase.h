@@ -13,7 +13,7 @@ namespace outseal::store {
 
 /// What rebase() found and did.
 struct RebaseResult {
-  bool needed = false;       ///< False: the cursor belongs to this database; nothing was changed.
+  bool needed = false;       ///< False: cursor and sink belong to this database; nothing was done.
   bool translated = false;   ///< The log carried numbers of another cluster and was stamped anew.
   Position acked;            ///< Acknowledged as far as the database knew.
   Position tail;             ///< Where the sink stands, and the subscription now.
@@ -25,16 +25,18 @@ struct RebaseResult {
 /// Makes `subscription` go on from where its sink stands. Reads the sink behind the acknowledged
 /// position, takes the events that it holds for published, and leaves the others to the relay.
 ///
-/// After a failover the numbers of transactions go on, and only the cursor is moved. After a
-/// restore into another cluster they mean nothing: then every row of the outbox is stamped anew,
-/// which writes all retained rows once and keeps producers waiting meanwhile; cursors of the other
-/// subscriptions are translated too, and each of them has to be rebased before it runs.
+/// After a failover the numbers of transactions go on, and only the cursor is moved. So they do
+/// when the same cluster was brought back to an older state, which shows by a sink that is ahead of
+/// all that was ever bound. After a restore into another cluster they mean nothing: then every row
+/// of the outbox is stamped anew, which writes all retained rows once, keeps producers waiting
+/// meanwhile and needs the privileges of the schema's owner; cursors of the other subscriptions are
+/// translated too, and each of them has to be rebased before it runs.
 ///
-/// `sink` must be the subscription's; it is opened, so that no relay writes to it meanwhile. Needs
-/// the privileges of the schema's owner.
+/// `sink` must be the subscription's; it is opened, so that no relay writes to it meanwhile.
 ///
 /// @throws Error{refused} if a relay leads the subscription, if the sink is behind the database or
-///         has another event where the acknowledged one should be, or holds what is none of ours.
+///         has another event where the acknowledged one should be, or holds what is none of ours,
+///         or if a prepared transaction has events, of which nobody can say yet what they are.
 /// @throws Error{invalid_argument} if there is no such subscription, or on SQLite.
 /// Crash: one transaction; it happened or it did not.
 RebaseResult rebase(sql::Connection& connection, const std::string& subscription, Sink& sink,

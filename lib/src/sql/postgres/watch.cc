@@ -13,15 +13,15 @@ void note_result(Watch& watch, const PGresult* result) {
   if (PQresultStatus(result) == PGRES_COMMAND_OK) {
     const std::string_view tag = PQcmdStatus(const_cast<PGresult*>(result));
     if (tag == "SAVEPOINT") watch.seen.savepoint = true;
+    if (tag == "ROLLBACK") watch.seen.rolled_back = watch.any_rollback = true;
     // "ROLLBACK TO" says "ROLLBACK", too. It was a whole one if there is no savepoint (AND CHAIN
     // may follow), or if another BEGIN comes behind it.
-    if (tag == "ROLLBACK") {
-      watch.seen.rolled_back = watch.any_rollback = true;
-      if (!watch.seen.savepoint) watch.seen.replaced = true;
-    }
-    if ((tag == "BEGIN" || tag == "START TRANSACTION") && watch.any_rollback)
+    const bool begins = tag == "BEGIN" || tag == "START TRANSACTION";
+    if (!watch.seen.committed && watch.any_rollback && (begins || !watch.seen.savepoint))
       watch.seen.replaced = true;
-    if (tag == "COMMIT" || tag == "PREPARE TRANSACTION") watch.seen.committed = true;
+    // What comes behind that is another transaction's.
+    if (!watch.seen.replaced && (tag == "COMMIT" || tag == "PREPARE TRANSACTION"))
+      watch.seen.committed = true;
     // Not "DEALLOCATE": SOCI deallocates each statement of its own so.
     if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") watch.prepared.reset();
   } else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE)) {
