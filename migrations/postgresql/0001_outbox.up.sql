@@ -27,8 +27,8 @@ CREATE DOMAIN outseal.ordering_key AS text COLLATE "C" CONSTRAINT outbox_key_len
   octet_length(VALUE) <= 512);
 CREATE DOMAIN outseal.event_type AS text COLLATE "C" CONSTRAINT outbox_type_length CHECK (
   octet_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN outseal.content_type AS text COLLATE "C" CONSTRAINT outbox_content_type_length CHECK (
-  octet_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN outseal.content_type AS text COLLATE "C"
+  CONSTRAINT outbox_content_type_length CHECK (octet_length(VALUE) BETWEEN 1 AND 255);
 -- The datum's size bounds the headers without printing them.
 CREATE DOMAIN outseal.headers AS jsonb CONSTRAINT outbox_headers_is_object CHECK (
   jsonb_typeof(VALUE) = 'object' AND pg_column_size(VALUE) <= 65536);
