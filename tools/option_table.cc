@@ -57,7 +57,7 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
     {Option::lease_ms, "lease-ms", "N", number, everywhere, "10000", 100, kHour_ms,
      "How long a relay may lead without a renewal. Longer: another one takes over later after a "
      "crash of the machine. Shorter: more renewals. No promise rests on it."},
-    {Option::poll_min_ms, "poll-min-ms", "N", number, everywhere, "2", 1, 60'000,
+    {Option::poll_min_ms, "poll-min-ms", "N", number, everywhere, "1", 1, 60'000,
      "First wait after the log has been read to its end; doubles up to --poll-max-ms."},
     {Option::poll_max_ms, "poll-max-ms", "N", number, everywhere, "50", 1, 60'000,
      "Longest wait between two looks at an idle log: most of the delay of the first event."},

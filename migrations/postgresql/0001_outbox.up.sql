@@ -19,8 +19,8 @@ $$;
 REVOKE ALL ON FUNCTION outseal.uuid_v7() FROM PUBLIC;
 
 -- What a column of the outbox may hold. Every append pays for these checks, so they are cheap ones,
--- and they are domains: a session keeps a domain's check ready, while a table's is read anew by each
--- INSERT, at about two microseconds a piece. A negated set needs no counting automaton.
+-- and they are domains: a session keeps a domain's check ready, while a table's is read anew by
+-- each INSERT, at about two microseconds a piece. A negated set needs no counting automaton.
 CREATE DOMAIN outseal.topic AS text COLLATE "C" CONSTRAINT outbox_topic_valid CHECK (
   octet_length(VALUE) BETWEEN 1 AND 255 AND VALUE !~ '[^A-Za-z0-9._/-]');
 CREATE DOMAIN outseal.ordering_key AS text COLLATE "C" CONSTRAINT outbox_key_length CHECK (

@@ -32,7 +32,7 @@ struct CoreOptions {
   bool drain = false;    ///< Finish once everything that is committed is acknowledged.
   bool rebuild = false;  ///< Send acknowledged events again that the sink has lost.
   Milliseconds lease{10'000};
-  Milliseconds poll_min{2};
+  Milliseconds poll_min{1};
   Milliseconds poll_max{50};
   Milliseconds backoff_min{100};
   Milliseconds backoff_max{30'000};
