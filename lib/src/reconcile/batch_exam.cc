@@ -9,7 +9,6 @@ namespace outseal::reconcile {
 namespace {
 
 using sql::Query;
-using store::event_row;
 using store::JournalRow;
 
 std::string number(Position position) { return std::to_string(position.value()); }

@@ -93,10 +93,10 @@ Transaction::~Transaction() {
   if (impl_->events.any_unsent() && impl_->connection->watched().committed) {
     // Business rows are committed and their events are not: nothing can mend that, and to go on
     // would hide it. As std::thread does with one that was not joined.
-    std::fputs(
-        "outseal: a transaction with appended events was committed by other means than "
-        "outseal::Transaction::commit(); its events are lost\n",
-        stderr);
+    static_cast<void>(
+        std::fputs("outseal: a transaction with appended events was committed by other means than "
+                   "outseal::Transaction::commit(); its events are lost\n",
+                   stderr));
     std::terminate();
   }
   if (impl_->connection->in_transaction()) impl_->connection->rollback();

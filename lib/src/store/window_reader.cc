@@ -23,8 +23,8 @@ constexpr std::size_t kInlineBytesMin = 2'048;
 /// Behind the columns of an event: whether the server is the one of the snapshots.
 constexpr int kIsSameRun = 9;
 
-[[noreturn]] void refuse(std::string message, std::string hint) {
-  throw Error{ErrorCode::refused, "read", std::move(message), {.hint = std::move(hint)}};
+[[noreturn]] void refuse(const std::string& message, const std::string& hint) {
+  throw Error{ErrorCode::refused, "read", message, {.hint = hint}};
 }
 
 /// So that a chunk of any rows stays within a few times the page's bytes.

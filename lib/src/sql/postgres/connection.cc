@@ -3,6 +3,7 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 
@@ -176,7 +177,8 @@ class PgConnection final : public Connection, public Runner {
 
   void note(const PGresult* result) {
     const std::string_view count = PQcmdTuples(const_cast<PGresult*>(result));
-    if (!count.empty()) changes_ = std::atoll(count.data());  // BEGIN and COMMIT change no rows.
+    // BEGIN and COMMIT change no rows: their empty count leaves the last one.
+    std::from_chars(count.data(), count.data() + count.size(), changes_);
     if (std::strcmp(PQcmdStatus(const_cast<PGresult*>(result)), "COMMIT") == 0) committed_ = true;
   }
 

@@ -50,7 +50,6 @@ std::string_view lease_text(Query query) {
   switch (query) {
     // BEGIN IMMEDIATE has excluded all other writers already.
     case Query::take_turns:
-      return "SELECT 1";
     case Query::lock_outbox:
       return "SELECT 1";
     // name
