@@ -33,6 +33,11 @@ struct Cursor {
   Seq after_seq;
   std::string snap_from = {};
   std::string snap_to = {};
+
+  /// Whether `after_seq` says where it is: always on SQLite, inside of a window elsewhere.
+  bool is_inside() const { return snap_from.empty() || !snap_to.empty(); }
+  /// The end of the window that it is in or has just left; empty on SQLite.
+  const std::string& window_end() const { return snap_to.empty() ? snap_from : snap_to; }
   friend bool operator==(const Cursor&, const Cursor&) = default;
 };
 

@@ -114,8 +114,7 @@ Published read_sink(Sink& sink, const Tail& acked) {
   return found;
 }
 
-// --- Another cluster: its numbers of transactions mean nothing here
-// --------------------------------
+// --- Another cluster: its numbers of transactions mean nothing here ------------------------------
 
 /// A snapshot in which our own transaction has ended and every other one that may still run has
 /// not.
@@ -200,8 +199,7 @@ void translate(sql::Connection& connection) {
   sql::Use { connection.statement(Query::restamp_outbox) } -> step();
 }
 
-// --- This subscription
-// -----------------------------------------------------------------------------
+// --- This subscription ---------------------------------------------------------------------------
 
 void note_event(sql::Connection& connection, const std::string& name, EventId event,
                 Position position, std::string_view actor, RebaseResult& result) {
@@ -219,17 +217,9 @@ void note_event(sql::Connection& connection, const std::string& name, EventId ev
   if (result.ghost_ids.size() < kGhostIdsMax) result.ghost_ids.push_back(id);
 }
 
-/// The chain of hashes up to the acknowledged position.
-std::string chain_at(sql::Connection& connection, const std::string& name, Position acked) {
-  const sql::Use find{connection.statement(Query::previous_chain)};
-  find->bind_text(0, name);
-  find->bind(1, static_cast<std::int64_t>(acked.value() + 1));
-  return find->step() ? std::string{find->blob(1)} : std::string(kHashBytes, '\0');
-}
-
 std::string write_journal(sql::Connection& connection, const std::string& name,
                           const Published& published, const Row& row) {
-  std::string chain = chain_at(connection, name, row.acked.position);
+  std::string chain = chain_before(connection, name, advance(row.acked.position));
   if (published.ids.empty()) return chain;
   const Position first = advance(row.acked.position);
   chain = chain_hash(chain, published.hash, first, published.ids.size());
@@ -271,12 +261,6 @@ void record(sql::Connection& connection, const std::string& name, std::string_vi
                              ",\"ghosts\":" + std::to_string(result.ghosts) +
                              ",\"translated\":" + (result.translated ? "true" : "false") + "}";
   append_audit(connection, {actor, "rebase", name, detail});
-}
-
-bool is_ahead(const Cursor& cursor, const std::string& present) {
-  const Xid xmax = Snapshot::parse(present).xmax;
-  return Snapshot::parse(cursor.snap_from).xmax > xmax ||
-         (!cursor.snap_to.empty() && Snapshot::parse(cursor.snap_to).xmax > xmax);
 }
 
 /// Whether the numbers of transactions in the cursor or in the log are another cluster's.
@@ -329,12 +313,13 @@ RebaseResult rebase(sql::Connection& connection, const std::string& subscription
     if (row.acked != before.acked)
       refuse("a relay has moved the subscription meanwhile", "stop all of its relays, try again");
     refuse_prepared(connection);
+    result.translated = foreign;
     if (foreign) {
       translate(connection);
-      result.translated = true;
+      row = read_row(connection, subscription);
+    } else {
+      drop_pending(connection, subscription, row.acked.position);
     }
-    drop_pending(connection, subscription, row.acked.position);
-    if (result.translated) row = read_row(connection, subscription);
     Position position = row.acked.position;
     for (const EventId& event : published.ids)
       note_event(connection, subscription, event, position = advance(position), actor, result);

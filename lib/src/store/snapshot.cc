@@ -40,4 +40,11 @@ std::string ended_since(const Snapshot& from, const Snapshot& to) {
   return array + "}";
 }
 
+bool is_ahead(const Cursor& cursor, const std::string& present) {
+  const Xid xmax = Snapshot::parse(present).xmax;
+  for (const std::string& passed : {cursor.snap_from, cursor.snap_to})
+    if (!passed.empty() && Snapshot::parse(passed).xmax > xmax) return true;
+  return false;
+}
+
 }  // namespace outseal::store

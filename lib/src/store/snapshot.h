@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "model/batch.h"
+
 namespace outseal::store {
 
 /// A transaction number of PostgreSQL, 64 bits wide: never used twice by a cluster.
@@ -26,5 +28,8 @@ struct Snapshot {
 
 /// The transactions that were running in `from` and have ended in `to`, as text of an array.
 std::string ended_since(const Snapshot& from, const Snapshot& to);
+
+/// Whether `cursor` has passed transactions that the `present` snapshot does not know yet.
+bool is_ahead(const Cursor& cursor, const std::string& present);
 
 }  // namespace outseal::store

@@ -27,14 +27,6 @@ std::string topics_as_json(const std::vector<std::string>& topics) {
   return nlohmann::json(topics).dump();
 }
 
-/// Whether `after_seq` says where the cursor is: always on SQLite, inside of a window elsewhere.
-bool is_inside(const Cursor& cursor) { return cursor.snap_from.empty() || !cursor.snap_to.empty(); }
-
-/// The end of the window that the batch was read from; empty on SQLite.
-const std::string& window_end(const Batch& batch) {
-  return batch.to.snap_to.empty() ? batch.to.snap_from : batch.to.snap_to;
-}
-
 void bind_snapshot(const sql::Use& statement, int index, const std::string& snapshot) {
   snapshot.empty() ? statement->bind_null(index) : statement->bind_text(index, snapshot);
 }
@@ -202,9 +194,9 @@ Written SubscriptionLog::bind_at_once(const Batch& batch, const std::optional<Ac
   bind->bind(18, static_cast<std::int64_t>(batch.size()));
   bind->bind_text(19, last_id);
   bind->bind_blob(20, batch.hash);
-  bind->bind(21, is_inside(batch.from) ? batch.from.after_seq.value() : 0);
+  bind->bind(21, batch.from.is_inside() ? batch.from.after_seq.value() : 0);
   bind_snapshot(bind, 22, batch.from.snap_from);
-  bind_snapshot(bind, 23, window_end(batch));
+  bind_snapshot(bind, 23, batch.to.window_end());
   failpoint("relay.in_intent");
   bind->step();
   if (connection_.changes() != 1) return Written::fenced;
@@ -223,7 +215,7 @@ void SubscriptionLog::bind_advance(const sql::Use& update, const Batch& batch,
   update->bind_blob(5, chain);
   update->bind(6, lease_until(lease));
   update->bind(7, connection_.now_ms());
-  update->bind(8, is_inside(done) ? done.after_seq.value() : 0);
+  update->bind(8, done.is_inside() ? done.after_seq.value() : 0);
   bind_snapshot(update, 9, batch.to.snap_from);
   bind_snapshot(update, 10, batch.to.snap_to);
   bind_snapshot(update, 11, done.snap_from);
@@ -262,7 +254,7 @@ void SubscriptionLog::write_journal(const Batch& batch, const std::string& chain
   insert->bind(1, static_cast<std::int64_t>(batch.first.value()));
   insert->bind(2, static_cast<std::int64_t>(batch.size()));
   insert->bind_text(3, text_of(batch.kind));
-  insert->bind(4, is_inside(batch.from) ? batch.from.after_seq.value() : 0);
+  insert->bind(4, batch.from.is_inside() ? batch.from.after_seq.value() : 0);
   insert->bind(5, batch.to.after_seq.value());
   insert->bind_text(6, last_id);
   insert->bind_blob(7, batch.hash);
@@ -270,7 +262,7 @@ void SubscriptionLog::write_journal(const Batch& batch, const std::string& chain
   insert->bind(9, static_cast<std::int64_t>(epoch_.value()));
   insert->bind(10, connection_.now_ms());
   bind_snapshot(insert, 11, batch.from.snap_from);
-  bind_snapshot(insert, 12, window_end(batch));
+  bind_snapshot(insert, 12, batch.to.window_end());
   insert->step();
 }
 
@@ -306,8 +298,8 @@ Written SubscriptionLog::settle(const Batch& batch, std::size_t done, std::strin
   if (log)
     next = {.after_seq = batch.entries[done].seq,
             .snap_from = batch.from.snap_from,
-            .snap_to = window_end(batch)};
-  std::string chain = chain_before(batch.first);
+            .snap_to = batch.to.window_end()};
+  std::string chain = chain_before(connection_, name_, batch.first);
   const std::string hash =
       sha256(std::string_view{batch.bytes}.substr(0, done == 0 ? 0 : batch.entries[done - 1].end));
   if (done > 0) chain = chain_hash(chain, hash, batch.first, done);

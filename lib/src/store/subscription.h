@@ -82,6 +82,10 @@ std::vector<std::string> topics_from_json(std::string_view json);
 std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
                                                   std::string_view name);
 
+/// The chain of hashes of all positions before `first`.
+std::string chain_before(sql::Connection& connection, std::string_view subscription,
+                         Position first);
+
 /// The oldest event that retention left; where a new subscription starts.
 std::optional<Seq> oldest_event(sql::Connection& connection);
 
@@ -155,7 +159,6 @@ class SubscriptionLog {
   std::vector<std::int64_t> excluded_seqs(Seq from, Seq to);
   JournalRow find_journal(Position position);
   Tail tail_before(Position first);
-  std::string chain_before(Position first);
   Fence fence();
   std::int64_t lease_until(std::chrono::milliseconds lease);
   void compare_and_set(sql::Use& update);

@@ -60,7 +60,7 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     state.acked.event_id = EventId::parse(read->text(4)).value_or(EventId{});
     state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(5)) + 1};
     version_ = static_cast<std::uint64_t>(read->integer(6)) + 1;
-    chain_ = chain_before(advance(state.bound));
+    chain_ = chain_before(connection_, name_, advance(state.bound));
     return acquisition;
   });
 }

@@ -97,8 +97,7 @@ Batch SubscriptionLog::read_redrive(const Cursor& from, const Tail& prior,
   const sql::Use use{rows};
   rows.bind_text(0, name_);
   rows.bind(1, static_cast<std::int64_t>(limits.events_max));
-  const bool inside = from.snap_from.empty() || !from.snap_to.empty();
-  rows.bind(2, inside ? from.after_seq.value() : INT64_MAX);
+  rows.bind(2, from.is_inside() ? from.after_seq.value() : INT64_MAX);
   while (rows.step() && take_row(rows, batch, limits, blocked)) {
   }
   batch.hash = sha256(batch.bytes);
@@ -177,9 +176,10 @@ Tail SubscriptionLog::tail_before(Position first) {
   return {Position{first.value() - 1}, EventId::parse(find->text(0)).value_or(EventId{})};
 }
 
-std::string SubscriptionLog::chain_before(Position first) {
-  const sql::Use find{connection_.statement(sql::Query::previous_chain)};
-  find->bind_text(0, name_);
+std::string chain_before(sql::Connection& connection, std::string_view subscription,
+                         Position first) {
+  const sql::Use find{connection.statement(sql::Query::previous_chain)};
+  find->bind_text(0, subscription);
   find->bind(1, static_cast<std::int64_t>(first.value()));
   return find->step() ? std::string{find->blob(1)} : std::string(kHashBytes, '\0');
 }
@@ -203,10 +203,9 @@ Batch SubscriptionLog::read_journal(Position position) {
     rows.bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
   }
   while (rows.step()) {
-    if (log && (!matches(rows.text(2)) ||
-                std::binary_search(excluded.begin(), excluded.end(), rows.integer(0))))
-      continue;
-    if (!take_row(rows, batch, limits, blocked)) break;
+    if (!(log ? take_log_row(rows, batch, limits, blocked, excluded, false)
+              : take_row(rows, batch, limits, blocked)))
+      break;
   }
   batch.hash = sha256(batch.bytes);
   if (batch.size() != row.count || batch.hash != row.hash)

@@ -160,10 +160,9 @@ SourceIdentity WindowReader::identify(const Cursor& cursor,
                ", the cursor is from timeline " + std::to_string(known->timeline) +
                ": a failover or a restore may have lost commits that were published",
            way_out);
-  for (const std::string& snapshot : {cursor.snap_from, cursor.snap_to})
-    if (!snapshot.empty() && Snapshot::parse(snapshot).xmax > Snapshot::parse(present).xmax)
-      refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
-             way_out);
+  if (is_ahead(cursor, present))
+    refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
+           way_out);
   if (cursor.snap_from.empty()) return source_;
   const sql::Use log{connection_.statement(sql::Query::log_is_ahead)};
   if (log->step() && log->integer(0) != 0)
@@ -286,8 +285,7 @@ void WindowReader::forget_window() {
 }
 
 sql::Statement& WindowReader::open_range(const Cursor& from, const Cursor& to) {
-  const std::string& end = to.snap_to.empty() ? to.snap_from : to.snap_to;
-  const Window window{from.snap_from, end};
+  const Window window{from.snap_from, to.window_end()};
   sql::Statement& rows = connection_.statement(Query::read_window_range);
   rows.reset();
   bind_window(rows, window);

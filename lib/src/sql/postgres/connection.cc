@@ -237,12 +237,7 @@ class PgConnection final : public Connection, public Runner {
     steps.push_back({nullptr, &statement});
     if (!inside) steps.push_back({"COMMIT", nullptr});
     sync_wait_cancelled_ = false;
-    try {
-      pipeline(steps, "step");
-    } catch (const Error&) {
-      if (!inside && in_transaction()) rollback();
-      throw;
-    }
+    inside ? pipeline(steps, "step") : pipeline_anew(steps, "step");
     if (sync_wait_cancelled_ && setting.writes) throw_unsynced();
   }
 
