@@ -77,7 +77,7 @@ std::vector<Case> log_cases(const Stage& stage) {
        {from, to, end, late, "1001", "65536", "''"},
        {"outbox_tx_seq"},
        2 * kPage + 10},
-      {"window_bounds", Query::window_bounds, {from, to}, {"outbox_tx_seq"}, all + 10},
+      {"window_bounds", Query::window_bounds, {from, to}, log, all + 10'010},
       page_case(stage, 0),
       page_case(stage, stage.rows - stage.backlog / 2),
       page_case(stage, stage.rows - 500),

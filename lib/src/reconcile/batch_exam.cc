@@ -123,8 +123,7 @@ std::vector<LogEntry> BatchExam::load_entries(const JournalRow& row) {
   use->bind(1, static_cast<std::int64_t>(row.first.value()));
   use->bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
   while (use->step())
-    entries.push_back({Seq{use->integer(0)}, EventId::parse(use->text(1)).value_or(EventId{}),
-                       std::string{use->text(2)}});
+    entries.push_back({Seq{use->integer(0)}, use->event_id(1), std::string{use->text(2)}});
   return entries;
 }
 

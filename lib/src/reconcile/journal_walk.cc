@@ -35,7 +35,7 @@ JournalRow row_of(const sql::Statement& columns, int base) {
   row.to.after_seq = Seq{columns.integer(base + 4)};
   row.from.snap_from = row.to.snap_from = columns.text(base + 8);
   row.from.snap_to = row.to.snap_to = columns.text(base + 9);
-  row.last_event_id = EventId::parse(columns.text(base + 5)).value_or(EventId{});
+  row.last_event_id = columns.event_id(base + 5);
   row.hash = columns.blob(base + 6);
   row.chain_hash = columns.blob(base + 7);
   return row;
@@ -118,9 +118,7 @@ bool walk_stretch(sql::Connection& connection, const SubscriptionInfo& subscript
       ++rows;
       after = use->integer(0);
       if (use->integer(4) != 0 || !subscription.matches(use->text(3))) continue;
-      if (!take({Seq{after}, EventId::parse(use->text(1)).value_or(EventId{}),
-                 std::string{use->text(2)}}))
-        return false;
+      if (!take({Seq{after}, use->event_id(1), std::string{use->text(2)}})) return false;
     }
     more = rows == kRangePageRows;
   }
@@ -135,7 +133,7 @@ JournalState read_journal_state(sql::Connection& connection, std::string_view su
   use->bind_text(0, subscription);
   if (!use->step()) return state;
   state.bound = position_of(use->integer(0));
-  state.acked = {position_of(use->integer(1)), EventId::parse(use->text(2)).value_or(EventId{})};
+  state.acked = {position_of(use->integer(1)), use->event_id(2)};
   state.acked_log = {.after_seq = Seq{use->integer(3)},
                      .snap_from = std::string{use->text(4)},
                      .snap_to = std::string{use->text(5)}};

@@ -1,6 +1,8 @@
 // The loop: take an input, ask the core, carry out its commands. Read it together with core.h.
 #include "relay/relay.h"
 
+#include <malloc.h>
+
 #include <chrono>
 #include <deque>
 #include <optional>
@@ -251,10 +253,18 @@ class Driver {
   bool finished_ = false;
 };
 
+/// Pages of megabytes come and go hundreds of times a second. Given back to the system and asked
+/// for again each time, they would cost a sixth of a drain.
+void keep_freed_memory() {
+  static_cast<void>(::mallopt(M_TRIM_THRESHOLD, 32 << 20));
+  static_cast<void>(::mallopt(M_MMAP_THRESHOLD, 16 << 20));
+}
+
 }  // namespace
 
 RelayResult run(const RelayOptions& options, std::unique_ptr<Sink> sink, std::stop_token stop,
                 const RelayObserver& observer, const RelayProgress& progress) {
+  keep_freed_memory();
   Driver driver{options, std::shared_ptr<Sink>{std::move(sink)}, std::move(stop), observer,
                 progress};
   return driver.run();

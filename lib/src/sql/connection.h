@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/url.h"
+#include "outseal/ids.h"
 #include "sql/query.h"
 
 namespace soci {
@@ -37,6 +38,9 @@ class Statement {
   virtual void bind_texts(int index, std::span<const std::string_view> texts);
   virtual void bind_blobs(int index, std::span<const std::string_view> blobs);
 
+  /// Sends the statement where the database can pipeline; the first step() then waits for its rows.
+  /// Nothing else may run on the connection in between.
+  virtual void send() {}
   /// Runs to the next row; false when there is none.
   /// @throws Error by the table in error.cc of the dialect.
   virtual bool step() = 0;
@@ -47,6 +51,8 @@ class Statement {
   /// Valid until the next step() or reset().
   virtual std::string_view text(int column) const = 0;
   virtual std::string_view blob(int column) const = 0;
+  /// A column that holds an event's id; nil if it is none.
+  virtual EventId event_id(int column) const;
   virtual bool is_null(int column) const = 0;
 
   /// Where rows come all at once (PostgreSQL): how many there are, after the first step(); and

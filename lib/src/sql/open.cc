@@ -24,6 +24,10 @@ void Statement::bind_blobs(int, std::span<const std::string_view>) {
   throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
 }
 
+EventId Statement::event_id(int column) const {
+  return EventId::parse(text(column)).value_or(EventId{});
+}
+
 std::int64_t Statement::row_count() const {
   throw Error{ErrorCode::internal, "step", "this database gives rows one by one"};
 }

@@ -12,7 +12,7 @@ namespace outseal::store {
 /// Columns as in OUTSEAL_EVENT_COLUMNS of the dialect's query.cc. The result views into `row`.
 inline EventRow event_row(const sql::Statement& row) {
   return {.seq = Seq{row.integer(0)},
-          .id = EventId::parse(row.text(1)).value_or(EventId{}),
+          .id = row.event_id(1),
           .topic = row.text(2),
           .key = row.text(3),
           .type = row.text(4),

@@ -58,7 +58,7 @@ Row read_row(sql::Connection& connection, const std::string& name) {
                   .snap_to = std::string{read->text(10)}};
     row.bound = Position{static_cast<std::uint64_t>(read->integer(2))};
     row.acked.position = Position{static_cast<std::uint64_t>(read->integer(3))};
-    row.acked.event_id = EventId::parse(read->text(4)).value_or(EventId{});
+    row.acked.event_id = read->event_id(4);
     row.system = read->text(11);
     row.timeline = read->integer(12);
   }

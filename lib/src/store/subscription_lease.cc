@@ -57,7 +57,7 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     topics_ = topics_from_json(read->text(0));
     state.bound = Position{static_cast<std::uint64_t>(read->integer(2))};
     state.acked.position = Position{static_cast<std::uint64_t>(read->integer(3))};
-    state.acked.event_id = EventId::parse(read->text(4)).value_or(EventId{});
+    state.acked.event_id = read->event_id(4);
     state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(5)) + 1};
     version_ = static_cast<std::uint64_t>(read->integer(6)) + 1;
     chain_ = chain_before(connection_, name_, advance(state.bound));

@@ -152,7 +152,7 @@ JournalRow SubscriptionLog::find_journal(Position position) {
     row.count = static_cast<std::uint64_t>(find->integer(2));
     row.from.after_seq = Seq{find->integer(3)};
     row.to.after_seq = Seq{find->integer(4)};
-    row.last_event_id = EventId::parse(find->text(5)).value_or(EventId{});
+    row.last_event_id = find->event_id(5);
     row.from.snap_from = row.to.snap_from = find->text(8);
     // Equal: the cursor stood between two windows, and the batch came from parked events.
     if (find->text(9) != find->text(8)) row.from.snap_to = row.to.snap_to = find->text(9);
@@ -173,7 +173,7 @@ Tail SubscriptionLog::tail_before(Position first) {
   find->bind_text(0, name_);
   find->bind(1, static_cast<std::int64_t>(first.value()));
   if (!find->step()) return {};
-  return {Position{first.value() - 1}, EventId::parse(find->text(0)).value_or(EventId{})};
+  return {Position{first.value() - 1}, find->event_id(0)};
 }
 
 std::string chain_before(sql::Connection& connection, std::string_view subscription,

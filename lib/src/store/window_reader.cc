@@ -87,14 +87,14 @@ std::string_view server_run(const std::string& incarnation) {
 
 /// Runs a statement and takes over its rows.
 Chunk make_chunk(std::unique_ptr<sql::Statement> rows, std::int64_t after_seq,
-                 std::int64_t rows_max) {
+                 std::size_t rows_max) {
   Chunk chunk;
   rows->step();
   if (rows->integer(kIsSameRun) == 0)
     throw Error{ErrorCode::unreachable, "read", "another server answered than the one before"};
   chunk.count = rows->is_null(0) ? 0 : rows->row_count();  // One row of NULL says that all is well.
   chunk.after_seq = chunk.last_seq = after_seq;
-  chunk.is_last = chunk.count < rows_max;
+  chunk.is_last = static_cast<std::size_t>(chunk.count) < rows_max;
   if (chunk.count > 0) {
     rows->go_to(chunk.count - 1);
     chunk.last_seq = rows->integer(0);
@@ -194,10 +194,10 @@ std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageL
     refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
            "after a failover or restore: outseal-relay rebase");
 
-  const auto rows_max = static_cast<std::int64_t>(limits.events_max) + 1;
+  const std::size_t rows_max = limits.events_max + 1;
   std::unique_ptr<sql::Statement> rows = connection_.another(Query::read_window);
   bind_window(*rows, window);
-  rows->bind(4, rows_max);
+  rows->bind(4, static_cast<std::int64_t>(rows_max));
   rows->bind(5, inline_bytes(limits));
   rows->bind_text(6, server_run(incarnation_));
   chunk_ = make_chunk(std::move(rows), 0, rows_max);
@@ -231,36 +231,51 @@ std::unique_ptr<LogPage> WindowReader::open_inside(const Cursor& from, const Pag
                        (chunk_.next < chunk_.count || chunk_.is_last);
   if (!at_hand) {
     if (!is_bounded_) find_bounds();
-    if (!take_ahead(after)) chunk_ = fetch(connection_, after, limits);
+    if (!take_ahead(after))
+      chunk_ = make_chunk(bind_chunk(connection_, after, limits), after, limits.events_max);
     if (!chunk_.is_last) fetch_ahead(limits);
   }
   return std::make_unique<ChunkPage>(chunk_, from);
 }
 
-Chunk WindowReader::fetch(sql::Connection& connection, std::int64_t after_seq,
-                          const PageLimits& limits) const {
-  const auto rows_max = static_cast<std::int64_t>(limits.events_max);
+/// The statement that fetches the chunk behind `after_seq`.
+std::unique_ptr<sql::Statement> WindowReader::bind_chunk(sql::Connection& connection,
+                                                         std::int64_t after_seq,
+                                                         const PageLimits& limits) const {
   std::unique_ptr<sql::Statement> rows = connection.another(Query::read_window_page);
   bind_window(*rows, window_);
-  rows->bind(4, rows_max);
+  rows->bind(4, static_cast<std::int64_t>(limits.events_max));
   rows->bind(5, inline_bytes(limits));
   rows->bind(6, after_seq);
   rows->bind(7, highest_);
   rows->bind(8, std::max(after_seq, lowest_ - 1));
   rows->bind_text(9, server_run(incarnation_));
-  return make_chunk(std::move(rows), after_seq, rows_max);
+  return rows;
 }
 
-/// Begins to fetch the chunk behind the one at hand.
+/// Begins to fetch the chunk behind the one at hand: the server works at once, and a thread takes
+/// its rows while the caller takes those at hand.
 void WindowReader::fetch_ahead(const PageLimits& limits) {
   if (ahead_.valid()) ahead_.wait();  // One that nobody came for.
   ahead_ = {};
   if (!open_second_ || second_failed_) return;
   ahead_after_ = chunk_.last_seq;
-  ahead_ = std::async(std::launch::async, [this, limits, after = chunk_.last_seq] {
+  const auto take_rows = [after = ahead_after_, limits](std::unique_ptr<sql::Statement> rows) {
+    return make_chunk(std::move(rows), after, limits.events_max);
+  };
+  try {
     if (second_ == nullptr) second_ = open_second_();
-    return fetch(*second_, after, limits);
-  });
+    auto rows = bind_chunk(*second_, ahead_after_, limits);
+    rows->send();
+    ahead_ = std::async(std::launch::async, take_rows, std::move(rows));
+  } catch (const Error&) {  // Out of connections, for example.
+    give_up_second();
+  }
+}
+
+void WindowReader::give_up_second() {
+  second_.reset();
+  second_failed_ = true;
 }
 
 /// False if the chunk behind `after_seq` was not fetched ahead, or could not be.
@@ -269,9 +284,8 @@ bool WindowReader::take_ahead(std::int64_t after_seq) {
   try {
     chunk_ = ahead_.get();
     return true;
-  } catch (const Error&) {  // Out of connections, for example.
-    second_.reset();
-    second_failed_ = true;
+  } catch (const Error&) {  // Its server has ended, for example.
+    give_up_second();
     return false;
   }
 }

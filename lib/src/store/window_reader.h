@@ -69,8 +69,10 @@ class WindowReader final : public LogReader {
   std::unique_ptr<LogPage> open_next(const Cursor& from, const PageLimits& limits);
   std::unique_ptr<LogPage> open_inside(const Cursor& from, const PageLimits& limits);
   void find_bounds();
-  Chunk fetch(sql::Connection& connection, std::int64_t after_seq, const PageLimits& limits) const;
+  std::unique_ptr<sql::Statement> bind_chunk(sql::Connection& connection, std::int64_t after_seq,
+                                             const PageLimits& limits) const;
   void fetch_ahead(const PageLimits& limits);
+  void give_up_second();
   bool take_ahead(std::int64_t after_seq);
   void forget_window();
 

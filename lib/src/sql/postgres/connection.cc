@@ -226,90 +226,110 @@ class PgConnection final : public Connection, public Runner {
 
   /// Runs a statement under settings of its own, in one round trip and leaving none behind.
   void run_under(const Setting& setting, PgStatement& statement) {
-    const std::string settings = "SELECT " + std::string{setting.calls};
-    std::vector<Step> steps;
-    const bool inside = in_transaction();
-    if (!inside)
-      steps.push_back({setting.writes ? "BEGIN ISOLATION LEVEL READ COMMITTED"
-                                      : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
-                       nullptr});
-    steps.push_back({settings.c_str(), nullptr});
-    steps.push_back({nullptr, &statement});
-    if (!inside) steps.push_back({"COMMIT", nullptr});
-    sync_wait_cancelled_ = false;
-    inside ? pipeline(steps, "step") : pipeline_anew(steps, "step");
+    send_under(setting, statement);
+    collect_sent();
     if (sync_wait_cancelled_ && setting.writes) throw_unsynced();
   }
 
-  void send(const Step& step) {
-    int sent = 0;
-    if (step.statement == nullptr) {
-      sent = PQsendQueryParams(handle_, step.sql, 0, nullptr, nullptr, nullptr, nullptr, 1);
-    } else {
-      Parameters& with = step.statement->parameters();
-      const char* const* values = with.values();
-      sent = wants_name(*step.statement)
-                 ? PQsendQueryPrepared(handle_, name_of(*step.statement->query()).c_str(),
-                                       with.count(), values, with.lengths(), with.formats(), 1)
-                 : PQsendQueryParams(handle_, step.statement->sql(), with.count(), nullptr, values,
-                                     with.lengths(), with.formats(), 1);
-    }
-    if (sent == 0) throw error_of(handle_, nullptr, "send");
+  void send_under(const Setting& setting, PgStatement& statement) {
+    const std::string settings = "SELECT " + std::string{setting.calls};
+    std::vector<Step> steps;
+    sent_anew_ = !in_transaction();
+    if (sent_anew_)
+      steps.push_back({setting.writes ? "BEGIN ISOLATION LEVEL READ COMMITTED"
+                                      : "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
+                       nullptr});
+    if (!setting.calls.empty()) steps.push_back({settings.c_str(), nullptr});
+    steps.push_back({nullptr, &statement});
+    if (sent_anew_) steps.push_back({"COMMIT", nullptr});
+    sync_wait_cancelled_ = false;
+    sent_ = send_all(steps);
   }
+
+  void collect_sent() {
+    const auto answers = std::exchange(sent_, {});
+    sent_anew_ ? or_rolled_back([&] { collect_all(answers, "step"); })
+               : collect_all(answers, "step");
+  }
+
+  void send(PgStatement& statement) override {
+    send_under(statement.query() ? setting_of(*statement.query()) : Setting{}, statement);
+  }
+  void collect(PgStatement& /*statement: the one that was sent*/) override { collect_sent(); }
+
+  bool send(const Step& step) {
+    if (step.statement == nullptr)
+      return PQsendQueryParams(handle_, step.sql, 0, nullptr, nullptr, nullptr, nullptr, 1) != 0;
+    Parameters& with = step.statement->parameters();
+    const char* const* values = with.values();
+    const int sent =
+        wants_name(*step.statement)
+            ? PQsendQueryPrepared(handle_, name_of(*step.statement->query()).c_str(), with.count(),
+                                  values, with.lengths(), with.formats(), 1)
+            : PQsendQueryParams(handle_, step.statement->sql(), with.count(), nullptr, values,
+                                with.lengths(), with.formats(), 1);
+    return sent != 0;
+  }
+
+  /// What the server is to answer: that a step's statement is prepared, or what it did.
+  struct Answer {
+    PgStatement* statement;  ///< Null for a text.
+    bool prepares;
+  };
 
   /// Sends all steps at once and reads their answers. The first failure undoes what it can: the
   /// server skips the steps behind it.
   void pipeline(std::span<const Step> steps, std::string_view operation) {
-    struct Mode {
-      PGconn* handle;
-      explicit Mode(PGconn* owner) : handle{owner} {
-        if (PQenterPipelineMode(handle) == 0) throw error_of(handle, nullptr, "pipeline");
-      }
-      ~Mode() { PQexitPipelineMode(handle); }
-      Mode(const Mode&) = delete;
-      Mode& operator=(const Mode&) = delete;
-    };
-    std::optional<Error> failure;
-    {
-      const Mode mode{handle_};
-      std::vector<Answer> answers;
-      for (const Step& step : steps) {
-        if (step.statement != nullptr && wants_name(*step.statement) &&
-            !is_prepared(*step.statement)) {
-          if (PQsendPrepare(handle_, name_of(*step.statement->query()).c_str(),
-                            step.statement->sql(), 0, nullptr) == 0)
-            throw error_of(handle_, nullptr, "send");
-          answers.push_back({&step, true});
-        }
-        send(step);
-        answers.push_back({&step, false});
-      }
-      if (PQpipelineSync(handle_) == 0) throw error_of(handle_, nullptr, "send");
-      for (const Answer& answer : answers) take_answer(answer, failure, operation);
-      for (;;) {  // Up to the mark that ends the pipeline, or the end of the connection.
-        const Result end{PQgetResult(handle_)};
-        if (PQstatus(handle_) != CONNECTION_OK || PQresultStatus(end.get()) == PGRES_PIPELINE_SYNC)
-          break;
-      }
-    }
-    if (failure) throw Error{*failure};
+    collect_all(send_all(steps), operation);
   }
 
   /// As pipeline(), of steps that begin a transaction: none is left behind when they fail.
   void pipeline_anew(std::span<const Step> steps, std::string_view operation) {
+    or_rolled_back([&] { pipeline(steps, operation); });
+  }
+
+  template <typename Body>
+  void or_rolled_back(Body&& body) {
     try {
-      pipeline(steps, operation);
+      body();
     } catch (const Error&) {
       if (in_transaction()) rollback();
       throw;
     }
   }
 
-  /// What the server is to answer: that a step's statement is prepared, or what it did.
-  struct Answer {
-    const Step* step;
-    bool prepares;
-  };
+  /// The connection stays in pipeline mode until collect_all().
+  std::vector<Answer> send_all(std::span<const Step> steps) {
+    if (PQenterPipelineMode(handle_) == 0) throw error_of(handle_, nullptr, "pipeline");
+    std::vector<Answer> answers;
+    bool sent = true;
+    for (const Step& step : steps) {
+      if (step.statement != nullptr && wants_name(*step.statement) &&
+          !is_prepared(*step.statement)) {
+        sent = sent && PQsendPrepare(handle_, name_of(*step.statement->query()).c_str(),
+                                     step.statement->sql(), 0, nullptr) != 0;
+        answers.push_back({step.statement, true});
+      }
+      sent = sent && send(step);
+      answers.push_back({step.statement, false});
+    }
+    if (sent && PQpipelineSync(handle_) != 0) return answers;
+    const Error failure = error_of(handle_, nullptr, "send");
+    PQexitPipelineMode(handle_);
+    throw Error{failure};
+  }
+
+  void collect_all(std::span<const Answer> answers, std::string_view operation) {
+    std::optional<Error> failure;
+    for (const Answer& answer : answers) take_answer(answer, failure, operation);
+    for (;;) {  // Up to the mark that ends the pipeline, or the end of the connection.
+      const Result end{PQgetResult(handle_)};
+      if (PQstatus(handle_) != CONNECTION_OK || PQresultStatus(end.get()) == PGRES_PIPELINE_SYNC)
+        break;
+    }
+    PQexitPipelineMode(handle_);
+    if (failure) throw Error{*failure};
+  }
 
   void take_answer(const Answer& answer, std::optional<Error>& failure,
                    std::string_view operation) {
@@ -319,14 +339,13 @@ class PgConnection final : public Connection, public Runner {
       if (!failure) {
         failure.emplace(error_of(handle_, result.get(), operation));
         const std::string& state = failure->detail_code();
-        refused_early_ =
-            !state.empty() && !state.starts_with("08") && answer.step->statement != nullptr;
+        refused_early_ = !state.empty() && !state.starts_with("08") && answer.statement != nullptr;
       }
     } else if (!failure && answer.prepares) {
-      set_prepared(*answer.step->statement);  // It stays so, whatever becomes of the transaction.
+      set_prepared(*answer.statement);  // It stays so, whatever becomes of the transaction.
     } else if (!failure) {
       note(result.get());
-      if (answer.step->statement != nullptr) answer.step->statement->take(std::move(result));
+      if (answer.statement != nullptr) answer.statement->take(std::move(result));
     }
     while (PQstatus(handle_) == CONNECTION_OK && Result{PQgetResult(handle_)} != nullptr) {
     }
@@ -339,6 +358,8 @@ class PgConnection final : public Connection, public Runner {
   bool committed_ = false;
   bool refused_early_ = false;  ///< The server refused a statement before COMMIT.
   bool sync_wait_cancelled_ = false;
+  std::vector<Answer> sent_;  ///< What send() sent is to be answered by.
+  bool sent_anew_ = false;    ///< It began a transaction.
   std::optional<steady_clock::time_point> clock_read_at_;
   std::int64_t clock_ms_ = 0;
   std::array<std::unique_ptr<PgStatement>, kQueryCount> statements_;

@@ -35,11 +35,15 @@ std::string_view read_window_text(Query query) {
              "   (SELECT e.* FROM outseal.outbox e WHERE (e.tx, e.seq) > (late.tx, 0)"
              "    AND (e.tx, e.seq) <= (late.tx, 9223372036854775807) ORDER BY e.tx, e.seq"
              "    LIMIT $5) l LIMIT $5) LIMIT $5) o ON run.is_same ORDER BY o.seq";
-    // xmax of from, xmax of to -> lowest and highest seq. Only the index by transaction is read:
-    // "+ 0", because a plain min(seq) may walk the one by seq from the log's oldest event on.
+    // xmax of from, xmax of to -> the window's lowest seq, and one that none of its rows is above.
+    // If none of the log's oldest rows is in the window, the window's part of the index by
+    // transaction is read; "+ 0", because a plain min(seq) may walk the index by seq through all
+    // that is published.
     case Query::window_bounds:
-      return "SELECT min(o.seq + 0), max(o.seq + 0) FROM outseal.outbox o"
-             " WHERE o.tx >= $1::xid8 AND o.tx < $2::xid8";
+      return "SELECT coalesce((SELECT min(h.seq) FROM (SELECT f.seq, f.tx FROM outseal.outbox f"
+             "  ORDER BY f.seq LIMIT 10000) h WHERE h.tx >= $1::xid8 AND h.tx < $2::xid8),"
+             " (SELECT min(o.seq + 0) FROM outseal.outbox o WHERE o.tx >= $1::xid8"
+             "  AND o.tx < $2::xid8)), (SELECT max(m.seq) FROM outseal.outbox m)";
     // xmax of from, xmax of to, to, late xids, rows at most, bytes inline, after seq, highest seq
     //   of the window, after seq in the window's own range, incarnation -> as read_window.
     // For huge windows: by seq, O(page) a page. The rows of a late transaction are found by (tx,

@@ -188,8 +188,14 @@ void PgStatement::bind_blobs(int index, std::span<const std::string_view> blobs)
   parameters_.set_array(index, kBytea, blobs);
 }
 
+void PgStatement::send() {
+  runner_.send(*this);
+  is_sent_ = true;
+}
+
 bool PgStatement::step() {
-  if (result_ == nullptr) runner_.run(*this);
+  if (result_ == nullptr)
+    std::exchange(is_sent_, false) ? runner_.collect(*this) : runner_.run(*this);
   uuids_.clear();
   return ++row_ < PQntuples(result_.get());
 }
@@ -263,5 +269,14 @@ std::string_view PgStatement::text(int column) const {
 }
 
 std::string_view PgStatement::blob(int column) const { return raw(column); }
+
+EventId PgStatement::event_id(int column) const {
+  std::array<std::uint8_t, 16> id{};
+  const std::string_view bytes = raw(column);
+  if (PQftype(result_.get(), column) != kUuid || bytes.size() != id.size())
+    return Statement::event_id(column);
+  std::memcpy(id.data(), bytes.data(), id.size());
+  return EventId{id};
+}
 
 }  // namespace outseal::sql::postgres

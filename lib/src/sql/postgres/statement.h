@@ -64,6 +64,9 @@ class Runner {
   virtual ~Runner() = default;
   /// Runs `statement` alone and gives it its rows.
   virtual void run(class PgStatement& statement) = 0;
+  /// The same in two halves.
+  virtual void send(class PgStatement& statement) = 0;
+  virtual void collect(class PgStatement& statement) = 0;
 };
 
 /// Rows come all at once, in binary form; step() walks them.
@@ -81,12 +84,14 @@ class PgStatement final : public Statement {
   void bind_texts(int index, std::span<const std::string_view> texts) override;
   void bind_blobs(int index, std::span<const std::string_view> blobs) override;
 
+  void send() override;
   bool step() override;
   void reset() noexcept override;
 
   std::int64_t integer(int column) const override;
   std::string_view text(int column) const override;
   std::string_view blob(int column) const override;
+  EventId event_id(int column) const override;
   bool is_null(int column) const override;
 
   std::int64_t row_count() const override { return PQntuples(result_.get()); }
@@ -106,6 +111,7 @@ class PgStatement final : public Statement {
   std::optional<Query> query_;
   Parameters parameters_;
   Result result_;
+  bool is_sent_ = false;
   int row_ = -1;
   mutable std::vector<std::string> uuids_;  ///< Text of the current row's uuid columns.
 };
