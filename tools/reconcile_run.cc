@@ -55,7 +55,7 @@ reconcile::SinkMaker sink_maker_of(const Settings& settings, sql::Connection& co
   if (!settings.has(Option::read_sink))
     return [](const reconcile::SubscriptionInfo& subscription) {
       return sinks::make_sink(Url::parse("sink", subscription.sink),
-                              {.event_source = subscription.event_source});
+                              sinks::context_of(subscription.event_source, subscription.name));
     };
   const Url url = Url::parse("--sink", settings.text(Option::read_sink));
   require_file(url);
@@ -67,7 +67,7 @@ reconcile::SinkMaker sink_maker_of(const Settings& settings, sql::Connection& co
                 "there are " + std::to_string(chosen.size()) + " subscriptions to compare it with",
                 {.hint = "name one with --subscription NAME"}};
   return [url](const reconcile::SubscriptionInfo& subscription) {
-    return sinks::make_sink(url, {.event_source = subscription.event_source});
+    return sinks::make_sink(url, sinks::context_of(subscription.event_source, subscription.name));
   };
 }
 

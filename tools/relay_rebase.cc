@@ -54,7 +54,7 @@ int relay_rebase(const Settings& settings) {
                 "rebase",
                 "subscription " + name + " has the sink " + spec->sink,
                 {.hint = "give the same sink, or a copy of it under the same name"}};
-  const auto sink = sinks::make_sink(sink_url, {.event_source = spec->event_source});
+  const auto sink = sinks::make_sink(sink_url, sinks::context_of(spec->event_source, spec->name));
   const std::string actor = settings.text(Option::actor);
   const store::RebaseResult result =
       store::rebase(*connection, name, *sink, actor.empty() ? store::current_actor() : actor);

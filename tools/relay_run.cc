@@ -141,7 +141,8 @@ int relay_run(const Settings& settings) {
   start_log(settings.text(Option::log_level));
   // Before the sink, which may start threads of its own.
   const SignalWatch signals;
-  auto sink = sinks::make_sink(sink_url, {.event_source = options.subscription.event_source});
+  auto sink = sinks::make_sink(
+      sink_url, sinks::context_of(options.subscription.event_source, options.subscription.name));
   const relay::RelayObserver observe = [](const relay::RelayEvent& event) {
     log_event(level_of(event.event), event.event, {{"detail", event.detail}});
   };

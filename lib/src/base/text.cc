@@ -99,6 +99,18 @@ bool is_utf8(std::string_view bytes) {
   return true;
 }
 
+std::string plain_text(std::string_view text, std::size_t bytes_max) {
+  std::string plain{text.substr(0, bytes_max)};
+  for (std::size_t place = 0; place < plain.size();) {
+    const std::uint8_t byte = byte_at(plain, place);
+    const std::size_t length = byte < 0x80 ? 1 : sequence_length(plain, place);
+    if (length == 0) plain[place] = '?';
+    if (byte < 0x20 || byte == 0x7f) plain[place] = ' ';
+    place += length == 0 ? 1 : length;
+  }
+  return plain;
+}
+
 void append_json_string(std::string& out, std::string_view text) {
   static constexpr char kDigits[] = "0123456789abcdef";
   out += '"';

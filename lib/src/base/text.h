@@ -1,6 +1,7 @@
 // Small pure functions on text: UTF-8, JSON strings, topic patterns, times.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -11,6 +12,10 @@ namespace outseal {
 /// True if `bytes` is well-formed UTF-8 (no surrogates, no overlong forms).
 /// Source: Unicode 15, table 3-7 "Well-Formed UTF-8 Byte Sequences".
 bool is_utf8(std::string_view bytes);
+
+/// `text` fit for a log and a database, whoever said it: control characters become spaces, what is
+/// not UTF-8 becomes question marks, and at most `bytes_max` bytes stay.
+std::string plain_text(std::string_view text, std::size_t bytes_max);
 
 /// Appends `text` to `out` as a JSON string with its quotes. `text` must be UTF-8.
 /// Source: RFC 8259, section 7.

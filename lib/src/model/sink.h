@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,11 @@ struct SinkFeatures {
   bool conditional_append = false;  ///< It refuses p unless its tail is the event at p-1.
   bool exclusive = false;           ///< open() locks others out until close() or death.
   bool readable = false;            ///< read() gives back every stored event.
+  /// A crash of its server may take back what it acknowledged: what it lost is sent again from the
+  /// log without asking an operator.
+  bool forgetful = false;
+  /// Most events in a batch: a sink without a condition may get all of them again after a crash.
+  std::size_t batch_events_max = SIZE_MAX;
 };
 
 /// What open() found.
@@ -89,6 +95,10 @@ class Sink {
   /// @returns why the sink will never take this event; then `out` is unchanged.
   virtual std::optional<std::string> encode(const EventRow& row, Position position,
                                             std::string& out) = 0;
+
+  /// Told before each open(): the last event that the database knows to be in the sink, and the
+  /// mark that came with it (empty if unknown). For a sink whose last event may have been consumed.
+  virtual void recall(const Tail& /*acked*/, std::string_view /*mark*/) {}
 
   /// Connects or locks and reports the tail: the last event that is whole. Changes nothing that is
   /// stored: what a crash tore is repaired by the first deliver(), when the relay has agreed.

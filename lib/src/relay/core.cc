@@ -67,7 +67,7 @@ void Core::decide_opening() {
   if (stopping_) return decide_stopping();
   if (sink_busy_ || is_early()) return;
   sink_busy_ = true;
-  send(OpenSink{});
+  send(OpenSink{state_.acked, state_.mark});
 }
 
 void Core::decide_recovering() {
@@ -223,7 +223,7 @@ void Core::take(const Bound&) {
   database_busy_ = false;
   leased_at_ = lease_asked_;
   const BatchPtr batch = std::exchange(binding_, nullptr);
-  if (ack_) state_.acked = std::exchange(ack_, std::nullopt)->tail;
+  if (ack_) note_acknowledged();
   state_.cursor = batch->to;
   for (const ParkedEntry& parked : batch->parked)
     report("parked", "seq=" + std::to_string(parked.seq.value()) + " reason=" + parked.reason);
@@ -243,7 +243,13 @@ void Core::take(const PageStale&) {
 
 void Core::take(const Acknowledged&) {
   database_busy_ = false;
-  state_.acked = std::exchange(ack_, std::nullopt)->tail;
+  note_acknowledged();
+}
+
+void Core::note_acknowledged() {
+  state_.acked = ack_->tail;
+  state_.mark = std::move(ack_->mark);
+  ack_.reset();
 }
 
 void Core::take(const Settled& settled) {
@@ -252,6 +258,7 @@ void Core::take(const Settled& settled) {
   report("parked",
          "id=" + settle.batch->entries[settle.done].id.to_string() + " reason=" + settle.reason);
   state_.acked = bound_tail_ = settle.batch->tail_after(settle.done);
+  state_.mark.clear();
   state_.bound = state_.acked.position;
   state_.cursor = settled.cursor;
   log_is_read_ = false;

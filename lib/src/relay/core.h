@@ -29,8 +29,9 @@ using Milliseconds = std::chrono::milliseconds;
 using BatchPtr = std::shared_ptr<const Batch>;
 
 struct CoreOptions {
-  bool drain = false;    ///< Finish once everything that is committed is acknowledged.
-  bool rebuild = false;  ///< Send acknowledged events again that the sink has lost.
+  bool drain = false;           ///< Finish once everything that is committed is acknowledged.
+  bool rebuild = false;         ///< Send acknowledged events again that the sink has lost.
+  bool forgetful_sink = false;  ///< As SinkFeatures::forgetful: the same, without being told.
   Milliseconds lease{10'000};
   Milliseconds poll_min{1};
   Milliseconds poll_max{50};
@@ -114,7 +115,10 @@ struct Settle {
   std::string reason;
 };
 // For the sink:
-struct OpenSink {};
+struct OpenSink {
+  Tail acked;  ///< As in Sink::recall.
+  std::string mark;
+};
 struct Deliver {
   BatchPtr batch;
   std::size_t from = 0;
@@ -192,6 +196,7 @@ class Core {
 
   void deliver(BatchPtr batch, std::size_t from);
   void note_durable(std::string mark);
+  void note_acknowledged();
   void stand_by(Milliseconds wait);
   void reopen_later(const DeliveryResult& result);
   void wait_for_sink(Milliseconds wish, const std::string& detail, const std::string& hint);

@@ -68,7 +68,7 @@ void Core::lost_or_rebuild(const Tail& tail) {
                                 : "ends at position " + std::to_string(tail.position.value());
   const std::string lost = "the sink " + found + ", but it acknowledged position " +
                            std::to_string(state_.acked.position.value());
-  if (!options_.rebuild)
+  if (!options_.rebuild && !options_.forgetful_sink)
     return halt_if_leading(lost,
                            "bring the lost events back, or run with --rebuild to send them again"
                            " from the outbox");

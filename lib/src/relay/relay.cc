@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <optional>
@@ -36,19 +37,26 @@ bool may_pass(ErrorCode code) {
          code == ErrorCode::commit_in_doubt || code == ErrorCode::storage;
 }
 
+CoreOptions core_options(CoreOptions options, const Sink& sink) {
+  options.forgetful_sink = sink.features().forgetful;
+  return options;
+}
+
 class Driver {
  public:
   Driver(const RelayOptions& options, std::shared_ptr<Sink> sink, std::stop_token stop,
          const RelayObserver& observer, const RelayProgress& progress)
       : options_{options},
+        page_{options.page},
         observer_{observer},
         progress_{progress},
         sink_{std::move(sink)},
         worker_{sink_, mailbox_},
-        core_{options.core},
+        core_{core_options(options.core, *sink_)},
         on_stop_{std::move(stop), [mailbox = mailbox_] { mailbox->put(StopRequested{}); }} {}
 
   RelayResult run() {
+    page_.events_max = std::min(page_.events_max, sink_->features().batch_events_max);
     connect();
     declare();
     answers_.emplace_back(Started{});
@@ -147,8 +155,7 @@ class Driver {
   }
   void carry_out(const ReadPage& read) {
     ask_database([&]() -> Input {
-      return PageRead{
-          std::make_shared<Batch>(log_->read_page(read.from, read.prior, options_.page))};
+      return PageRead{std::make_shared<Batch>(log_->read_page(read.from, read.prior, page_))};
     });
   }
   void carry_out(const ReadJournal& read) {
@@ -231,6 +238,7 @@ class Driver {
   }
 
   const RelayOptions& options_;
+  store::PageLimits page_;
   const RelayObserver& observer_;
   const RelayProgress& progress_;
   const std::string owner_ = this_owner();

@@ -3,7 +3,20 @@
 #include <exception>
 #include <utility>
 
+#include "base/text.h"
+
 namespace outseal::relay {
+namespace {
+
+/// Much of what a sink says came over a network.
+constexpr std::size_t kSaidBytesMax = 500;
+
+template <typename Result>
+void make_plain(Result& result) {
+  for (std::string* said : {&result.detail, &result.hint}) *said = plain_text(*said, kSaidBytesMax);
+}
+
+}  // namespace
 
 void Mailbox::put(Input input) {
   {
@@ -38,13 +51,15 @@ struct SinkWorker::Shared {
     return command;
   }
 
-  void carry_out(const OpenSink&) {
+  void carry_out(const OpenSink& open) {
     SinkOpened opened;
     try {
+      sink->recall(open.acked, open.mark);
       opened.result = sink->open();
     } catch (const std::exception& error) {
       opened.result = {.status = OpenResult::Status::retry_later, .detail = error.what()};
     }
+    make_plain(opened.result);
     mailbox->put(std::move(opened));
   }
 
@@ -55,6 +70,8 @@ struct SinkWorker::Shared {
     } catch (const std::exception& error) {  // In doubt: the tail will tell.
       delivered.result = {.status = DeliveryResult::Status::retry_later, .detail = error.what()};
     }
+    make_plain(delivered.result);
+    delivered.result.mark = plain_text(delivered.result.mark, kSaidBytesMax);
     mailbox->put(std::move(delivered));
   }
 

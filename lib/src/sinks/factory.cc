@@ -4,6 +4,13 @@
 
 #include "outseal/error.h"
 #include "sinks/file_sink.h"
+#ifdef OUTSEAL_SINK_HTTP
+#include "sinks/http_sink.h"
+#endif
+#include "sinks/inbox_sink.h"
+#ifdef OUTSEAL_SINK_NATS
+#include "sinks/nats_sink.h"
+#endif
 #include "sinks/stdout_sink.h"
 
 namespace outseal::sinks {
@@ -47,10 +54,30 @@ std::unique_ptr<Sink> make_stdout_sink(const Url& url, const SinkContext& contex
 std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context) {
   if (url.scheme == "file") return make_file_sink(url, context);
   if (url.scheme == "stdout") return make_stdout_sink(url, context);
+  if (url.scheme == "sqlite" || url.scheme == "postgresql" || url.scheme == "postgres")
+    return make_inbox_sink(url, context);
+#ifdef OUTSEAL_SINK_HTTP
+  if (url.scheme == "http" || url.scheme == "https") return make_http_sink(url, context);
+#endif
+#ifdef OUTSEAL_SINK_NATS
+  if (url.scheme == "nats") return make_nats_sink(url, context);
+#endif
   throw Error{ErrorCode::invalid_argument,
               "sink",
               "unknown scheme \"" + url.scheme + "\"",
-              {.hint = "known sinks: file:PATH, stdout:"}};
+              {.hint = "known sinks: file:PATH, stdout:, sqlite:PATH, postgresql:"
+#ifdef OUTSEAL_SINK_HTTP
+                       ", http:, https:"
+#endif
+#ifdef OUTSEAL_SINK_NATS
+                       ", nats:"
+#endif
+              }};
+}
+
+SinkContext context_of(std::string_view event_source, std::string_view subscription) {
+  std::string source{event_source};
+  return {.event_source = source, .stream = source + '#' + std::string{subscription}};
 }
 
 std::string sink_identity(const Url& url) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/url.h"
 #include "model/sink.h"
@@ -12,7 +13,11 @@ namespace outseal::sinks {
 /// What every sink is told about its subscription.
 struct SinkContext {
   std::string event_source;  ///< CloudEvents "source" of the events.
+  /// What positions count in, for receivers: one name per database and subscription.
+  std::string stream = {};
 };
+
+SinkContext context_of(std::string_view event_source, std::string_view subscription);
 
 /// @throws Error{invalid_argument} for an unknown scheme or parameter, naming the known ones.
 std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context);

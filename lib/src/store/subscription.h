@@ -46,6 +46,7 @@ struct SubscriptionState {
   Cursor cursor;
   Position bound;
   Tail acked;
+  std::string mark;  ///< What the sink said with the acknowledgement; empty if unknown.
   Epoch epoch;
 };
 
@@ -159,6 +160,7 @@ class SubscriptionLog {
   std::vector<std::int64_t> excluded_seqs(Seq from, Seq to);
   JournalRow find_journal(Position position);
   Tail tail_before(Position first);
+  std::string mark_of(Position position);
   Fence fence();
   std::int64_t lease_until(std::chrono::milliseconds lease);
   void compare_and_set(sql::Use& update);

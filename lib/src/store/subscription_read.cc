@@ -176,6 +176,14 @@ Tail SubscriptionLog::tail_before(Position first) {
   return {Position{first.value() - 1}, find->event_id(0)};
 }
 
+/// What the sink said when it acknowledged the batch that ends with `position`.
+std::string SubscriptionLog::mark_of(Position position) {
+  const sql::Use find{connection_.statement(sql::Query::previous_chain)};
+  find->bind_text(0, name_);
+  find->bind(1, static_cast<std::int64_t>(advance(position).value()));
+  return find->step() ? std::string{find->text(2)} : std::string{};
+}
+
 std::string chain_before(sql::Connection& connection, std::string_view subscription,
                          Position first) {
   const sql::Use find{connection.statement(sql::Query::previous_chain)};

@@ -150,7 +150,7 @@ std::string_view journal_text(Query query) {
              " ORDER BY first_position DESC LIMIT 1";
     // subscription, position -> last event id and chain hash of the batch before it
     case Query::previous_chain:
-      return "SELECT last_event_id, chain_hash FROM outseal_journal"
+      return "SELECT last_event_id, chain_hash, sink_mark FROM outseal_journal"
              " WHERE subscription = ?1 AND first_position < ?2"
              " ORDER BY first_position DESC LIMIT 1";
     // subscription, first, count, kind, from seq, to seq, last id, hash, chain, epoch, now,
