@@ -36,7 +36,7 @@ double copy(const Stage& stage) {
 
 /// Drains to one kind of sink, of which the fastest copy is to be beaten.
 struct Series {
-  SinkKind sink;
+  SinkUrl sink;
   const char* name;
   double aim;
   std::vector<double> rates = {};
@@ -98,7 +98,7 @@ void disturbed_drain(const Size& size) {
     for (auto& beside : series) {
       stage.checkpoint();
       const auto disturbance = beside.disturb(stage);
-      beside.figures.push_back(events / drain(stage, SinkKind::null, events).seconds);
+      beside.figures.push_back(events / drain(stage, "null:", events).seconds);
     }
   for (const auto& beside : series) {
     std::vector<double> ratios;
@@ -116,7 +116,7 @@ void disturbed_latency(const Size& size) {
   auto series = disturbances<Latency>();
   for (int round = 0; round < kRounds; ++round)
     for (auto& beside : series)
-      beside.figures.push_back(latency(SinkKind::null, size.seconds(3), beside.disturb));
+      beside.figures.push_back(latency("null:", size.seconds(3), beside.disturb));
   const auto middle = [](const Beside<Latency>& beside, double Latency::*part) {
     std::vector<double> values;
     for (const Latency& figure : beside.figures) values.push_back(figure.*part);
@@ -142,7 +142,7 @@ void disturbed_latency(const Size& size) {
 void pg_drain(const Size& size) {
   const Stage stage;
   stage.fill(size.count(kEvents));
-  std::array series{Series{SinkKind::null, "null", 0.65}, Series{SinkKind::file, "file", 0.50}};
+  std::array series{Series{"null:", "null", 0.65}, Series{"file:", "file", 0.50}};
   for (int round = 0; round < kRounds; ++round)
     for (Series& one : series) one.add(stage);
   for (const Series& one : series) one.print();

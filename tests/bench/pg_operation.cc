@@ -88,7 +88,7 @@ void beside_retention(const Stage& stage, int clients, const Size& size) {
 }  // namespace
 
 void pg_latency(const Size& size) {
-  for (const auto& [sink, name] : {std::pair{SinkKind::null, "null"}, {SinkKind::file, "file"}}) {
+  for (const auto& [sink, name] : {std::pair{"null:", "null"}, {"file:", "file"}}) {
     const Latency measured = latency(sink, size.seconds(10));
     std::printf("  %s sink: p50 %.2f ms%s, p95 %.2f ms, p99 %.2f ms%s at %.0f events/s\n", name,
                 measured.p50, below(measured.p50, 2).c_str(), measured.p95, measured.p99,
@@ -169,7 +169,7 @@ void pg_idle(const Size& size) {
 void pg_retention(const Size& size) {
   const Stage stage;
   stage.fill(size.count(1'500'000));
-  drain(stage, SinkKind::null);
+  drain(stage, "null:");
   const auto dead = [&] {
     stage.written();  // All sessions have ended, so all rows are counted.
     return stage.number(

@@ -46,6 +46,7 @@ class WatchedSink final : public Sink {
                                     std::string& out) override {
     return sink_->encode(row, position, out);
   }
+  void recall(const Tail& acked, std::string_view mark) override { sink_->recall(acked, mark); }
   OpenResult open() override { return sink_->open(); }
   DeliveryResult deliver(const Batch& batch, std::size_t from) override {
     DeliveryResult result = sink_->deliver(batch, from);
@@ -114,11 +115,14 @@ std::unordered_map<EventId, Clock::time_point> Deliveries::times() {
 
 RelayRun::RelayRun(const Stage& stage, const Options& options,
                    std::shared_ptr<Deliveries> deliveries) {
-  const bool to_file = options.sink == SinkKind::file;
-  const Url url = Url::parse("--sink", to_file ? "file:" + folder_.file("events") : "null:");
+  const bool to_file = options.sink == "file:";
+  const Url url =
+      Url::parse("--sink", to_file ? options.sink + folder_.file("events") : options.sink);
   options_ = relay_options(stage, options, url.redacted());
-  auto sink = to_file ? sinks::make_sink(url, {.event_source = options_.subscription.event_source})
-                      : std::make_unique<NullSink>();
+  auto sink = url.scheme == "null"
+                  ? std::make_unique<NullSink>()
+                  : sinks::make_sink(url, sinks::context_of(options_.subscription.event_source,
+                                                            options.subscription));
   auto watched = std::make_unique<WatchedSink>(std::move(sink), std::move(deliveries));
   thread_ = std::jthread{[this, sink = std::move(watched)](const std::stop_token& stop) mutable {
     try {
@@ -154,7 +158,7 @@ void RelayRun::finish() {
 
 // --- Measurements --------------------------------------------------------------------------------
 
-Drain drain(const Stage& stage, SinkKind sink, std::optional<int> events) {
+Drain drain(const Stage& stage, const SinkUrl& sink, std::optional<int> events) {
   static int subscriptions = 0;
   const auto deliveries = std::make_shared<Deliveries>();
   Drain result;
@@ -174,7 +178,7 @@ Drain drain(const Stage& stage, SinkKind sink, std::optional<int> events) {
   return result;
 }
 
-Latency latency(SinkKind sink, std::chrono::duration<double> time,
+Latency latency(const SinkUrl& sink, std::chrono::duration<double> time,
                 const std::function<std::shared_ptr<void>(const Stage&)>& disturb) {
   constexpr int kClients = 4;
   constexpr std::chrono::milliseconds kBeat{kClients};  // 1,000/s in all.

@@ -25,7 +25,9 @@ namespace outseal::bench {
 
 using Clock = std::chrono::steady_clock;
 
-enum class SinkKind { null, file };
+/// Sinks as URLs; besides those of the relay "null:", which keeps nothing, and "file:", which is a
+/// file in a folder of its own.
+using SinkUrl = std::string;
 
 /// What a sink has acknowledged so far. Shared by the sink's thread and ours.
 class Deliveries {
@@ -54,7 +56,7 @@ class Deliveries {
 class RelayRun {
  public:
   struct Options {
-    SinkKind sink = SinkKind::null;
+    SinkUrl sink = "null:";
     bool drain = false;
     std::string subscription = "main";
   };
@@ -83,7 +85,7 @@ struct Drain {
   std::uint64_t batches = 0;
 };
 /// Up to the relay's own end, or, if `events` is given, until that many are acknowledged.
-Drain drain(const Stage& stage, SinkKind sink, std::optional<int> events = {});
+Drain drain(const Stage& stage, const SinkUrl& sink, std::optional<int> events = {});
 
 /// Milliseconds from the return of COMMIT to the sink's acknowledgement, and what was reached.
 struct Latency {
@@ -94,7 +96,7 @@ struct Latency {
 };
 /// Of events that four clients append, at 1,000/s in all, in a fresh database that `disturb` may
 /// keep busy. What it returns lives as long as the measurement.
-Latency latency(SinkKind sink, std::chrono::duration<double> time,
+Latency latency(const SinkUrl& sink, std::chrono::duration<double> time,
                 const std::function<std::shared_ptr<void>(const Stage&)>& disturb = {});
 
 /// A running outseal-relay on the stage; killed at the end if it was not stopped.

@@ -41,6 +41,19 @@ TEST_CASE("a lease is denied while it lasts and taken when it has run out") {
   CHECK(f.log.renew(60s) == Written::fenced);
 }
 
+TEST_CASE("who leads next learns what the sink said with the last acknowledgement") {
+  Fixture f;
+  f.append("a");
+  f.append("b");
+  const Batch page = f.page();
+  REQUIRE(f.log.bind(page, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.acknowledge({page.tail_after(2), page.first, "where 2 ends"}, 60s) ==
+          Written::done);
+  f.log.release();
+  SubscriptionLog other{*f.connection, "main", f.sink};
+  CHECK(other.acquire("other", 60s).state.mark == "where 2 ends");
+}
+
 TEST_CASE("a released lease is free at once") {
   Fixture f;
   f.log.release();

@@ -49,6 +49,7 @@ store::SubscriptionState state_of(std::uint8_t acked, std::uint8_t bound) {
   store::SubscriptionState state;
   state.cursor.after_seq = Seq{bound};
   state.acked = tail_at(acked);
+  state.mark = "where " + std::to_string(acked) + " ends";
   state.bound = Position{bound};
   state.epoch = Epoch{7};
   return state;
@@ -148,6 +149,35 @@ TEST_CASE("tail behind the acknowledged position: halt, or rebuild if allowed") 
   CHECK(relay.get<Deliver>().from == 0);
   relay.on(Delivered{{.done = 2}});
   relay.get<ReadPage>();
+}
+
+TEST_CASE("a forgetful sink gets back what it lost without being told to") {
+  Relay relay{{.forgetful_sink = true}};
+  relay.lead(6, 6);
+  relay.on(opened_at(tail_at(2)));
+  CHECK(relay.find<Report>()->event == "rebuilding");
+  CHECK(relay.get<ReadJournal>().position == Position{2});
+}
+
+TEST_CASE("a sink is opened with the last acknowledged event and what it said then") {
+  Relay relay;
+  relay.lead(3, 3);
+  CHECK(relay.get<OpenSink>().acked == tail_at(3));
+  CHECK(relay.get<OpenSink>().mark == "where 3 ends");
+  relay.on(opened_at(tail_at(3)));
+  relay.on(PageRead{batch_of(4, 6)});
+  relay.on(Bound{});
+  relay.on(PageRead{nothing_after(6)});
+  relay.on(Delivered{{.done = 3, .mark = "where 6 ends"}});
+  relay.on(Acknowledged{});
+  relay.on(DatabaseFailed{"gone"});
+  relay.on(TimerFired{});
+  relay.now += Milliseconds{60'000};
+  relay.on(TimerFired{});
+  store::SubscriptionState state = state_of(6, 6);
+  state.mark = "where 6 ends";
+  relay.on(LeaseGranted{state});
+  CHECK(relay.get<OpenSink>().mark == "where 6 ends");
 }
 
 TEST_CASE("another event at the tail, or a tail beyond what was bound: fork") {

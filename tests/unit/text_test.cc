@@ -41,6 +41,12 @@ std::uint64_t seed() {
 
 }  // namespace
 
+TEST_CASE("what a stranger says becomes plain text") {
+  CHECK(plain_text(std::string_view{"a\0b\nc\x7f", 6}, 100) == "a b c ");
+  CHECK(plain_text("caf\xc3\xa9 \xff\xc3", 100) == "caf\xc3\xa9 ??");
+  CHECK(plain_text("caf\xc3\xa9", 4) == "caf?");
+}
+
 TEST_CASE("every code point but the surrogates is UTF-8, at any place of a text") {
   std::size_t wrong = 0;
   for (char32_t point = 0; point <= 0x10ffff; ++point) {
