@@ -37,6 +37,9 @@ constexpr std::array kBenchmarks{
     Benchmark{"postgres", "pg_backlog", pg_backlog, "5 million events wait for the relay"},
     Benchmark{"postgres", "pg_idle", pg_idle, "CPU and queries of an idle relay"},
     Benchmark{"postgres", "pg_retention", pg_retention, "a writer beside retention"},
+    Benchmark{"sinks", "sink_inbox", sink_inbox, "a SQL inbox against inserts of many rows"},
+    Benchmark{"sinks", "sink_nats", sink_nats, "a stream against js_PublishMsgAsync"},
+    Benchmark{"sinks", "sink_http", sink_http, "webhooks against plain posts"},
 };
 
 /// Of the folder that the benchmarks write to, for example "ext4".

@@ -44,6 +44,13 @@ void pg_idle(const Size& size);
 /// What writers feel of retention.
 void pg_retention(const Size& size);
 
+// --- Network sinks, from PostgreSQL
+
+/// The relay against a plain client of the same server, and how soon an event is there.
+void sink_inbox(const Size& size);
+void sink_nats(const Size& size);
+void sink_http(const Size& size);
+
 /// Seconds that `body` takes.
 template <typename Body>
 double seconds(Body&& body) {

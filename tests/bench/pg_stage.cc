@@ -1,5 +1,6 @@
 #include "bench/pg_stage.h"
 
+#include <libpq-fe.h>
 #include <soci/postgresql/soci-postgresql.h>
 #include <time.h>
 
@@ -65,6 +66,7 @@ Stage::Stage() : database_{server().fresh_database()} {
                     [](const store::MigrationStatus&) {});
   // Room on each page, so that the business's own updates stay on it, as in a tuned database.
   ask("CREATE TABLE account (id int PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 50)");
+  ask("CREATE TABLE bare_row (topic text, key text, payload text)");
   ask("INSERT INTO account SELECT i, 0 FROM generate_series(0, " +
       std::to_string(kAccountsPerClient * kClientsMax - 1) + ") i");
 }
@@ -145,6 +147,28 @@ void Client::bare() {
   session_.begin();
   charge();
   session_.commit();
+}
+
+void Client::with_row() {
+  PGconn* const connection = handle();
+  const auto take = [&] {
+    const std::unique_ptr<PGresult, decltype(&PQclear)> result{PQgetResult(connection), &PQclear};
+    if (result != nullptr && PQresultStatus(result.get()) == PGRES_FATAL_ERROR)
+      throw std::runtime_error{PQerrorMessage(connection)};
+  };
+  if (!std::exchange(row_is_prepared_, true))
+    PQclear(PQprepare(connection, "row", "INSERT INTO bare_row VALUES ($1, $2, $3)", 3, nullptr));
+  const std::string key = std::to_string(account_);
+  const std::string bytes = payload(turn_);
+  const char* const values[] = {"payments", key.c_str(), bytes.c_str()};
+  session_.begin();
+  charge();
+  PQenterPipelineMode(connection);
+  PQsendQueryPrepared(connection, "row", 3, values, nullptr, nullptr, 0);
+  PQsendQueryParams(connection, "COMMIT", 0, nullptr, nullptr, nullptr, nullptr, 0);
+  PQpipelineSync(connection);
+  for (int answers = 0; answers < 5; ++answers) take();  // Two results, two ends, the sync.
+  PQexitPipelineMode(connection);
 }
 
 EventId Client::with_append() {

@@ -75,6 +75,9 @@ class Client {
   Client(const Stage& stage, int number);
 
   void bare();
+  /// The least that an outbox can cost: one row more, into a table with neither index nor check,
+  /// whose INSERT travels with COMMIT.
+  void with_row();
   EventId with_append();
   void with_execute();
 
@@ -90,6 +93,7 @@ class Client {
   int turn_ = 0;
   int account_ = 0;
   std::string run_;  ///< Makes idempotency keys unlike those of other clients.
+  bool row_is_prepared_ = false;
   soci::statement update_;
 };
 

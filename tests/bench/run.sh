@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds (Release, without failpoints) and runs the benchmarks: all, or those that are named.
-#   run.sh [--scale FACTOR] [sqlite | postgres | NAME]...      run.sh --help lists the names
+#   run.sh [--scale FACTOR] [sqlite | postgres | sinks | NAME]...      run.sh --help lists the names
 # Figures are ratios within one run; let nothing else run beside it. All of it takes six minutes.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
