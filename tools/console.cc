@@ -149,8 +149,7 @@ void start_log(std::string_view level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-void log_event(std::string_view level, std::string_view event,
-               std::initializer_list<Field> fields) {
+void log_event(std::string_view level, std::string_view event, const std::vector<Field>& fields) {
   // Not spdlog's name of the level: it says "warning" where --log-level says "warn".
   std::string line = "level=" + std::string{level} + " event=" + std::string{event};
   for (const Field& field : fields)

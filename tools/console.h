@@ -11,7 +11,6 @@
 #include <concepts>
 #include <cstdint>
 #include <exception>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -78,7 +77,7 @@ struct Field {
 /// Sets up the log on stderr. Level: "debug", "info", "warn" or "error".
 void start_log(std::string_view level);
 /// Writes one line to the log, from any thread. Level as above.
-void log_event(std::string_view level, std::string_view event, std::initializer_list<Field> fields);
+void log_event(std::string_view level, std::string_view event, const std::vector<Field>& fields);
 
 /// Prints a note for people ("note: ..." and "hint: ...") to stderr; nothing with `json`.
 void print_note(bool json, std::string_view note, std::string_view hint);

@@ -8,6 +8,8 @@ namespace {
 
 constexpr std::size_t kColumns = 90;
 
+}  // namespace
+
 std::string wrapped(std::string_view text, std::size_t indent) {
   std::string out;
   std::size_t column = kColumns;
@@ -28,6 +30,8 @@ std::string wrapped(std::string_view text, std::size_t indent) {
   }
   return out + "\n";
 }
+
+namespace {
 
 std::string value_of(const OptionRow& row) {
   if (row.value.empty() || row.scope == OptionScope::positional) return {};
@@ -51,12 +55,6 @@ std::string origin_of(const OptionRow& row) {
     add(row.environment_name());
   if (row.scope == OptionScope::everywhere) add("config " + row.config_key());
   return text.empty() ? text : "[" + text + "]";
-}
-
-std::vector<Option> options_of(const Command& command) {
-  std::vector<Option> options = command.required;
-  options.insert(options.end(), command.optional.begin(), command.optional.end());
-  return options;
 }
 
 std::string usage_of(const Program& program, const Command& command) {
@@ -87,7 +85,7 @@ std::string help_text(const Program& program) {
 std::string help_text(const Program& program, const Command& command) {
   std::string text = usage_of(program, command) + "\n" + wrapped(command.summary, 0);
   text += "\nOptions (first of flag, environment, configuration file, default):\n";
-  for (const Option option : options_of(command)) {
+  for (const Option option : command.options()) {
     const OptionRow& row = row_of(option);
     text += "  " + row.flag() + value_of(row) + "\n" + wrapped(row.help, 6);
     const std::string origin = origin_of(row);
@@ -103,7 +101,7 @@ std::string help_markdown(const Program& program) {
   for (const OptionRow& row : option_table()) {
     std::string commands;
     for (const Command& command : program.commands)
-      for (const Option option : options_of(command))
+      for (const Option option : command.options())
         if (option == row.option)
           commands += (commands.empty() ? "" : ", ") + std::string{command.path};
     if (commands.empty()) continue;

@@ -35,13 +35,17 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
     {Option::sink, "sink", "URL", text, everywhere, "", 0, 0,
      "Where events go; run --help lists the sinks. A subscription keeps to its first sink."},
     {Option::subscription, "subscription", "NAME", text, everywhere, "main", 0, 0,
-     "The named cursor over the outbox; two relays with one name take turns."},
+     "The named cursor over the outbox; two relays with one name take turns. With [[subscription]] "
+     "tables in the configuration file it picks one of them."},
     {Option::topics, "topics", "PATTERN", list, everywhere, "*", 0, 0,
      "Topics that belong to the subscription; * stands for any characters. Fixed when the "
      "subscription is made."},
     {Option::event_source, "event-source", "URI", text, everywhere, "", 0, 0,
      "The CloudEvents attribute source of every event; /outseal/NAME if not given. Fixed when the "
      "subscription is made."},
+    {Option::start, "start", "beginning|now", choice, everywhere, "beginning", 0, 0,
+     "Where a new subscription begins: with the oldest event that retention left, or with what "
+     "commits from now on. One that exists keeps its place whatever is said here."},
     {Option::drain, "drain", "", toggle, command_line, "", 0, 0,
      "Publish what is committed, then exit with 0."},
     {Option::rebuild, "rebuild", "", toggle, command_line, "", 0, 0,
@@ -147,6 +151,36 @@ const OptionRow& row_of(Option option) {
   const auto index = static_cast<std::size_t>(option);
   if (index >= kTable.size()) throw Error{ErrorCode::internal, "options", "no such option"};
   return kTable[index];
+}
+
+bool is_of_subscription(Option option) {
+  switch (option) {
+    case Option::subscription:
+    case Option::sink:
+    case Option::topics:
+    case Option::event_source:
+    case Option::start:
+    case Option::batch_events:
+    case Option::batch_bytes:
+    case Option::lease_ms:
+    case Option::poll_min_ms:
+    case Option::poll_max_ms:
+    case Option::backoff_min_ms:
+    case Option::backoff_max_ms:
+    case Option::standby_max_ms:
+    case Option::journal_retention_s:
+      return true;
+    default:  // retention_s and its steps are the outbox's, which all subscriptions share.
+      return false;
+  }
+}
+
+std::string subscription_keys() {
+  std::string keys = "name";
+  for (const OptionRow& row : kTable)
+    if (is_of_subscription(row.option) && row.option != Option::subscription)
+      keys += ", " + row.config_key();
+  return keys;
 }
 
 const std::array<OptionRow, kOptionCount>& option_table() { return kTable; }

@@ -1,16 +1,11 @@
 #include "options.h"
 
-#include <toml++/toml.h>
-
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
-#include <set>
-#include <sstream>
 
+#include "config_file.h"
 #include "outseal/error.h"
 
 namespace outseal::tools {
@@ -52,83 +47,6 @@ void check_value(const OptionRow& row, const std::string& where, const std::stri
   }
 }
 
-void check_values(const OptionRow& row, const std::string& where,
-                  const std::vector<std::string>& values) {
-  if (row.kind == OptionKind::toggle) return;
-  if (values.empty()) refuse(where, "an empty value", "give it a value or leave it out");
-  for (const std::string& value : values) check_value(row, where, value);
-}
-
-const OptionRow* find_config_key(std::string_view key) {
-  for (const OptionRow& row : option_table())
-    if (row.scope == OptionScope::everywhere && row.config_key() == key) return &row;
-  return nullptr;
-}
-
-/// The text form of a TOML value, as a flag would give it; empty if it has the wrong type.
-std::optional<std::vector<std::string>> as_texts(const OptionRow& row, const toml::node& node) {
-  if (row.kind == OptionKind::number) {
-    const auto number = node.value_exact<std::int64_t>();
-    if (!number) return std::nullopt;
-    return std::vector{std::to_string(*number)};
-  }
-  if (row.kind == OptionKind::list && node.is_array()) {
-    std::vector<std::string> texts;
-    for (const toml::node& element : *node.as_array()) {
-      const auto text = element.value_exact<std::string>();
-      if (!text) return std::nullopt;
-      texts.push_back(*text);
-    }
-    return texts;
-  }
-  const auto text = node.value_exact<std::string>();
-  if (!text) return std::nullopt;
-  return std::vector{*text};
-}
-
-/// All values of the file, those that other programs use included: a misspelt or bad one is never
-/// passed over in silence. `origins` gets the line of each.
-Settings::Values read_config(const std::string& path, Settings::Origins& origins) {
-  // A folder can be opened as well, and reads as if it were empty.
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
-    refuse(path, "is not a file", "check the path given to --config");
-  std::ifstream file{path, std::ios::binary};
-  std::ostringstream content;
-  // An empty file has no buffer to insert, which sets failbit on `content` alone.
-  if (file) content << file.rdbuf();
-  if (!file || file.bad())
-    refuse(path, "cannot read the configuration file", "check the path given to --config");
-
-  Settings::Values values;
-  try {
-    const toml::table table = toml::parse(content.view(), path);
-    for (const auto& [key, node] : table) {
-      const std::string where = path + ":" + std::to_string(key.source().begin.line);
-      const OptionRow* const row = find_config_key(key.str());
-      if (row == nullptr)
-        refuse(where, "unknown key '" + std::string{key.str()} + "'",
-               "keys are flags with underscores: --batch-events is batch_events");
-      const auto texts = as_texts(*row, node);
-      if (!texts) {
-        const bool is_number = row->kind == OptionKind::number;
-        refuse(where, std::string{key.str()} + " must be " + (is_number ? "an integer" : "text"),
-               is_number ? "write " + row->config_key() + " = " + std::string{row->fallback}
-                         : "write it in quotes");
-      }
-      const std::string origin = where + " " + row->config_key();
-      check_values(*row, origin, *texts);
-      values[row->option] = *texts;
-      origins[row->option] = origin;
-    }
-  } catch (const toml::parse_error& fault) {
-    refuse(path + ":" + std::to_string(fault.source().begin.line),
-           "malformed TOML: " + std::string{fault.description()},
-           "write KEY = VALUE, text in quotes: db = \"sqlite:shop.db\"");
-  }
-  return values;
-}
-
 /// An empty variable counts as not set, so that a wrapper can switch one off.
 std::optional<std::vector<std::string>> read_environment(const OptionRow& row) {
   if (row.scope != OptionScope::everywhere && row.scope != OptionScope::environment)
@@ -145,7 +63,104 @@ std::string missing_hint(const OptionRow& row) {
   return "give " + row.flag() + " " + std::string{row.value} + ", or set " + row.environment_name();
 }
 
+/// What the command line and the environment give.
+struct Call {
+  Settings::Values values;
+  Settings::Origins origins;
+};
+
+Call read_call(const std::vector<Option>& wanted, const Settings::Values& given) {
+  Call call;
+  const auto take = [&call](const OptionRow& row, const std::string& where,
+                            const std::vector<std::string>& texts) {
+    check_values(row, where, texts);
+    call.values[row.option] = texts;
+    call.origins[row.option] = where;
+  };
+  for (const Option option : wanted) {
+    const OptionRow& row = row_of(option);
+    if (const auto flag = given.find(option); flag != given.end()) {
+      take(row, row.flag(), flag->second);
+    } else if (const auto variable = read_environment(row)) {
+      take(row, row.environment_name(), *variable);
+    }
+  }
+  return call;
+}
+
+std::string names_of(const std::vector<ConfigTable>& tables) {
+  std::string names;
+  for (const ConfigTable& table : tables) names += (names.empty() ? "" : ", ") + table.name();
+  return names;
+}
+
+/// What is one subscription's alone cannot be said of several at once.
+void refuse_for_several(const Call& call, std::size_t count) {
+  for (const Option option : {Option::sink, Option::topics, Option::event_source})
+    if (const auto origin = call.origins.find(option); origin != call.origins.end())
+      refuse(origin->second,
+             "belongs to one subscription, and the configuration file has " + std::to_string(count),
+             "pick one with --subscription NAME, or write " + row_of(option).config_key() +
+                 " in each [[subscription]]");
+}
+
+/// The [[subscription]] tables that the command is about; nullptr for a subscription without one.
+std::vector<const ConfigTable*> choose_tables(const Command& command, const Call& call,
+                                              const std::vector<ConfigTable>& tables) {
+  if (tables.empty() || !command.takes(Option::subscription)) return {nullptr};
+  const bool takes_several = command.run_each != nullptr;
+  if (const auto named = call.values.find(Option::subscription); named != call.values.end()) {
+    for (const ConfigTable& table : tables)
+      if (table.name() == named->second.front()) return {&table};
+    if (!takes_several) return {nullptr};  // The database may know it all the same.
+    refuse(call.origins.at(Option::subscription),
+           "the configuration file has no subscription '" + named->second.front() + "'",
+           "it has: " + names_of(tables));
+  }
+  if (tables.size() > 1 && !takes_several)
+    refuse(std::string{command.path}, "the configuration file has several subscriptions",
+           "pick one with --subscription NAME: " + names_of(tables));
+  if (tables.size() > 1) refuse_for_several(call, tables.size());
+  std::vector<const ConfigTable*> all;
+  for (const ConfigTable& table : tables) all.push_back(&table);
+  return all;
+}
+
+Settings complete(const Command& command, const Call& call, const ConfigTable* table,
+                  const ConfigTable& top) {
+  Settings::Values values = call.values;
+  Settings::Origins origins = call.origins;
+  for (const Option option : command.options()) {
+    const OptionRow& row = row_of(option);
+    if (values.contains(option)) continue;
+    for (const ConfigTable* const from : {table, &top}) {
+      if (from == nullptr || !from->values.contains(option)) continue;
+      values[option] = from->values.at(option);
+      origins[option] = from->origins.at(option);
+      break;
+    }
+    if (!values.contains(option) && !row.fallback.empty())
+      values[option] = {std::string{row.fallback}};
+  }
+  for (const Option option : command.required) {
+    if (values.contains(option)) continue;
+    const OptionRow& row = row_of(option);
+    if (table != nullptr && is_of_subscription(option))
+      refuse(table->place, "[[subscription]] " + table->name() + " has no " + row.config_key(),
+             "write " + row.config_key() + " = \"" + std::string{row.value} + "\" in it");
+    refuse(std::string{command.path}, row.flag() + " is missing", missing_hint(row));
+  }
+  return Settings{std::move(values), std::move(origins)};
+}
+
 }  // namespace
+
+void check_values(const OptionRow& row, const std::string& where,
+                  const std::vector<std::string>& values) {
+  if (row.kind == OptionKind::toggle) return;
+  if (values.empty()) refuse(where, "an empty value", "give it a value or leave it out");
+  for (const std::string& value : values) check_value(row, where, value);
+}
 
 std::string Settings::text(Option option) const {
   const auto found = values_.find(option);
@@ -175,45 +190,26 @@ std::string Settings::origin(Option option) const {
   return found == origins_.end() ? row_of(option).flag() : found->second;
 }
 
-Settings resolve(const Command& command, const Settings::Values& given) {
-  std::vector<Option> wanted = command.required;
-  wanted.insert(wanted.end(), command.optional.begin(), command.optional.end());
+std::vector<Option> Command::options() const {
+  std::vector<Option> options = required;
+  options.insert(options.end(), optional.begin(), optional.end());
+  return options;
+}
 
-  Settings::Values values;
-  Settings::Origins origins;
-  const auto take = [&](const OptionRow& row, const std::string& where,
-                        const std::vector<std::string>& texts) {
-    check_values(row, where, texts);
-    values[row.option] = texts;
-    origins[row.option] = where;
-  };
-  for (const Option option : wanted) {
-    const OptionRow& row = row_of(option);
-    if (const auto flag = given.find(option); flag != given.end()) {
-      take(row, row.flag(), flag->second);
-    } else if (const auto variable = read_environment(row)) {
-      take(row, row.environment_name(), *variable);
-    }
-  }
-  Settings::Values config;
-  Settings::Origins lines;
-  if (const auto path = values.find(Option::config); path != values.end())
-    config = read_config(path->second.front(), lines);
-  for (const Option option : wanted) {
-    const OptionRow& row = row_of(option);
-    if (values.contains(option)) continue;
-    if (const auto found = config.find(option); found != config.end()) {
-      values[option] = found->second;
-      origins[option] = lines[option];
-    } else if (!row.fallback.empty()) {
-      values[option] = {std::string{row.fallback}};
-    }
-  }
-  for (const Option option : command.required)
-    if (!values.contains(option))
-      refuse(std::string{command.path}, row_of(option).flag() + " is missing",
-             missing_hint(row_of(option)));
-  return Settings{std::move(values), std::move(origins)};
+bool Command::takes(Option option) const {
+  const std::vector<Option> all = options();
+  return std::find(all.begin(), all.end(), option) != all.end();
+}
+
+std::vector<Settings> resolve(const Command& command, const Settings::Values& given) {
+  const Call call = read_call(command.options(), given);
+  Config config;
+  if (const auto path = call.values.find(Option::config); path != call.values.end())
+    config = read_config(path->second.front());
+  std::vector<Settings> all;
+  for (const ConfigTable* const table : choose_tables(command, call, config.subscriptions))
+    all.push_back(complete(command, call, table, config.top));
+  return all;
 }
 
 }  // namespace outseal::tools

@@ -32,6 +32,7 @@ enum class Option {
   subscription,
   topics,
   event_source,
+  start,
   drain,
   rebuild,
   batch_events,
@@ -96,6 +97,10 @@ struct OptionRow {
 };
 
 const OptionRow& row_of(Option option);
+/// True if a [[subscription]] table of the configuration file may say it for itself.
+bool is_of_subscription(Option option);
+/// The keys of such a table.
+std::string subscription_keys();
 const std::array<OptionRow, kOptionCount>& option_table();
 
 /// The values of one command's options: complete, and within the limits of the table.
@@ -132,9 +137,15 @@ struct Command {
   std::vector<Option> required;
   std::vector<Option> optional;
   /// Does the work and returns the exit code; throws Error.
-  int (*run)(const Settings&);
+  int (*run)(const Settings&) = nullptr;
+  /// Instead of `run`, if it may be about several subscriptions at once: the settings of each.
+  int (*run_each)(const std::vector<Settings>&) = nullptr;
   /// More text for --help, after the options; may be empty.
   std::string (*notes)() = nullptr;
+
+  /// The required ones, then the others.
+  std::vector<Option> options() const;
+  bool takes(Option option) const;
 };
 
 struct Program {
@@ -147,10 +158,18 @@ struct Program {
 /// reports errors. @returns the exit code.
 int run_program(const Program& program, int argc, const char* const* argv);
 
-/// Settings of `command` from what the command line gave, the environment and the configuration.
+/// Settings of `command` from what the command line gave, the environment and the configuration:
+/// one, or for a command with `run_each` one for each subscription of the configuration.
 /// @throws Error{invalid_config} naming where the bad value came from.
-Settings resolve(const Command& command, const Settings::Values& given);
+std::vector<Settings> resolve(const Command& command, const Settings::Values& given);
 
+/// @throws Error{invalid_config} if a value breaks the row's kind or limits; `where` names its
+///         origin.
+void check_values(const OptionRow& row, const std::string& where,
+                  const std::vector<std::string>& values);
+
+/// `text` in lines as --help has them, each behind `indent` spaces.
+std::string wrapped(std::string_view text, std::size_t indent);
 /// --help of the program, or of one command.
 std::string help_text(const Program& program);
 std::string help_text(const Program& program, const Command& command);

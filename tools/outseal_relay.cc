@@ -7,6 +7,19 @@ namespace outseal::tools {
 
 namespace {
 
+std::string run_notes() {
+  return "Sinks:\n" + sinks::sink_help() + "\nSeveral subscriptions:\n" +
+         wrapped(
+             "Each [[subscription]] table of the configuration file is one; without "
+             "--subscription all of them run, each with a lease and connections of its own. "
+             "Keys of a table: " +
+                 subscription_keys() +
+                 "; what it leaves open is taken from the same key before the first table. One "
+                 "that halts is logged and holds no other. The exit code is the highest of "
+                 "theirs.",
+             2);
+}
+
 const Program kProgram{
     .name = "outseal-relay",
     .summary = "publishes each committed event once, in the order of its key.",
@@ -15,14 +28,28 @@ const Program kProgram{
          .summary = "Publishes until SIGTERM, or until everything committed is published. Any "
                     "number may run: one leads, the others stand by.",
          .required = {Option::db, Option::sink},
-         .optional = {Option::subscription, Option::topics, Option::event_source, Option::drain,
-                      Option::rebuild, Option::batch_events, Option::batch_bytes, Option::lease_ms,
-                      Option::poll_min_ms, Option::poll_max_ms, Option::backoff_min_ms,
-                      Option::backoff_max_ms, Option::standby_max_ms, Option::retention_s,
-                      Option::journal_retention_s, Option::retention_step_rows, Option::log_level,
-                      Option::config, Option::json},
-         .run = relay_run,
-         .notes = [] { return "Sinks:\n" + sinks::sink_help(); }},
+         .optional = {Option::subscription,
+                      Option::topics,
+                      Option::event_source,
+                      Option::start,
+                      Option::drain,
+                      Option::rebuild,
+                      Option::batch_events,
+                      Option::batch_bytes,
+                      Option::lease_ms,
+                      Option::poll_min_ms,
+                      Option::poll_max_ms,
+                      Option::backoff_min_ms,
+                      Option::backoff_max_ms,
+                      Option::standby_max_ms,
+                      Option::retention_s,
+                      Option::journal_retention_s,
+                      Option::retention_step_rows,
+                      Option::log_level,
+                      Option::config,
+                      Option::json},
+         .run_each = relay_run,
+         .notes = run_notes},
         {.path = "status",
          .summary = "Shows each subscription: published, waiting, leader, parked.",
          .required = {Option::db},
@@ -35,6 +62,20 @@ const Program kProgram{
          .required = {Option::db, Option::sink},
          .optional = {Option::subscription, Option::actor, Option::config, Option::json},
          .run = relay_rebase},
+        {.path = "pause",
+         .summary = "Stops a subscription without stopping its relays: whoever leads is fenced at "
+                    "once, and nobody leads until resume. A batch that is on its way to the sink "
+                    "may still arrive; it is found there and not sent again.",
+         .required = {Option::db},
+         .optional = {Option::subscription, Option::reason, Option::actor, Option::config,
+                      Option::json},
+         .run = relay_pause},
+        {.path = "resume",
+         .summary = "Lets a paused subscription go on where it was.",
+         .required = {Option::db},
+         .optional = {Option::subscription, Option::reason, Option::actor, Option::config,
+                      Option::json},
+         .run = relay_resume},
         {.path = "parked list",
          .summary = "Lists events that were set aside, in the order of the log.",
          .required = {Option::db},

@@ -164,7 +164,9 @@ int run_command(const Program& program, int argc, const char* const* argv) {
                 std::string{program.name},
                 "no command given",
                 {.hint = "see " + std::string{program.name} + " --help"}};
-  return parsed.command->run(resolve(*parsed.command, parsed.values));
+  const std::vector<Settings> settings = resolve(*parsed.command, parsed.values);
+  return parsed.command->run_each != nullptr ? parsed.command->run_each(settings)
+                                             : parsed.command->run(settings.front());
 }
 
 }  // namespace

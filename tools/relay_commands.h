@@ -1,13 +1,17 @@
 // The commands of outseal-relay, one file each.
 #pragma once
 
+#include <vector>
+
 #include "options.h"
 
 namespace outseal::tools {
 
-int relay_run(const Settings& settings);
+int relay_run(const std::vector<Settings>& settings);
 int relay_status(const Settings& settings);
 int relay_rebase(const Settings& settings);
+int relay_pause(const Settings& settings);
+int relay_resume(const Settings& settings);
 int parked_list(const Settings& settings);
 int parked_redrive(const Settings& settings);
 int parked_discard(const Settings& settings);

@@ -1,18 +1,24 @@
 // outseal-relay run: publishes committed events until it is told to stop, or until it has drained.
+// Each subscription has a thread of its own: whatever becomes of one holds no other.
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <random>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "console.h"
-#include "database.h"
 #include "outseal/error.h"
 #include "relay/relay.h"
 #include "relay_commands.h"
+#include "relay_plan.h"
 #include "signals.h"
-#include "sinks/factory.h"
 
 namespace outseal::tools {
 
@@ -22,86 +28,9 @@ using std::chrono::steady_clock;
 
 /// How often a busy relay says how far it is.
 constexpr std::chrono::seconds kProgressPause{10};
-
-relay::CoreOptions core_options_of(const Settings& settings) {
-  relay::CoreOptions core;
-  core.drain = settings.toggle(Option::drain);
-  core.rebuild = settings.toggle(Option::rebuild);
-  core.lease = settings.milliseconds(Option::lease_ms);
-  core.poll_min = settings.milliseconds(Option::poll_min_ms);
-  core.poll_max = settings.milliseconds(Option::poll_max_ms);
-  core.backoff_min = settings.milliseconds(Option::backoff_min_ms);
-  core.backoff_max = settings.milliseconds(Option::backoff_max_ms);
-  core.standby_max = settings.milliseconds(Option::standby_max_ms);
-  core.jitter_seed = std::random_device{}();
-  if (core.poll_min > core.poll_max)
-    throw Error{ErrorCode::invalid_config,
-                settings.origin(Option::poll_min_ms),
-                "is longer than --poll-max-ms",
-                {.hint = "give both, the shorter one first"}};
-  if (core.backoff_min > core.backoff_max)
-    throw Error{ErrorCode::invalid_config,
-                settings.origin(Option::backoff_min_ms),
-                "is longer than --backoff-max-ms",
-                {.hint = "give both, the shorter one first"}};
-  return core;
-}
-
-/// True if `text` has nothing but ASCII letters, digits and `marks`.
-bool consists_of(std::string_view text, std::string_view marks) {
-  return std::all_of(text.begin(), text.end(), [marks](char c) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    return letter || (c >= '0' && c <= '9') || marks.find(c) != std::string_view::npos;
-  });
-}
-
-/// Refuses a pattern that no topic can match: the subscription would be made, and stay empty.
-void check_topics(const Settings& settings) {
-  for (const std::string& topic : settings.list(Option::topics))
-    if (!consists_of(topic, "._/-*"))
-      throw Error{ErrorCode::invalid_config,
-                  settings.origin(Option::topics),
-                  "no topic can match '" + topic + "'",
-                  {.hint = "topics consist of A-Z a-z 0-9 . _ / -; * stands for any of them"}};
-}
-
-/// The characters of a URI reference. Source: RFC 3986, section 2.
-void check_event_source(const Settings& settings) {
-  const std::string source = settings.text(Option::event_source);
-  if (!consists_of(source, "-._~:/?#[]@!$&'()*+,;=%"))
-    throw Error{ErrorCode::invalid_config,
-                settings.origin(Option::event_source),
-                "'" + source + "' is no URI reference",
-                {.hint = "write one without spaces, for example /shop/orders or "
-                         "https://shop.example/orders; encode other characters as %20"}};
-}
-
-relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) {
-  relay::RelayOptions options;
-  check_topics(settings);
-  check_event_source(settings);
-  options.database = database_url(settings);
-  options.core = core_options_of(settings);
-  options.subscription.name = settings.text(Option::subscription);
-  options.subscription.topics = settings.list(Option::topics);
-  options.subscription.sink = sinks::sink_identity(sink);
-  options.subscription.event_source = settings.text(Option::event_source);
-  if (options.subscription.event_source.empty())
-    options.subscription.event_source = "/outseal/" + options.subscription.name;
-  options.subscription.validate();
-  // Round trips and commits over a network cost more than memory.
-  if (options.database.scheme == "postgresql")
-    options.page = {.events_max = 5'000, .bytes_max = 4U << 20U};
-  if (settings.has(Option::batch_events))
-    options.page.events_max = settings.number(Option::batch_events);
-  if (settings.has(Option::batch_bytes))
-    options.page.bytes_max = settings.number(Option::batch_bytes);
-  options.retention.events = std::chrono::seconds{settings.number(Option::retention_s)};
-  options.retention.journal = std::chrono::seconds{settings.number(Option::journal_retention_s)};
-  options.retention.step_rows =
-      static_cast<std::uint32_t>(settings.number(Option::retention_step_rows));
-  return options;
-}
+/// How long after a stop a subscription may take to end: within the 10 s of tools/README.md, and
+/// more than a relay needs for all that it waits for knowingly.
+constexpr std::chrono::milliseconds kEndWait{9'500};
 
 /// The level at which an event of the relay is logged; those that need no operator are informative.
 std::string_view level_of(std::string_view event) {
@@ -110,55 +39,201 @@ std::string_view level_of(std::string_view event) {
   return "warn";
 }
 
-/// One line now and then while events flow.
-class Progress {
+/// The log of one subscription, whose lines name it if there are several.
+class Log {
  public:
-  void operator()(std::uint64_t published) {
-    log_event("debug", "acknowledged", {{"published", std::to_string(published)}});
-    if (steady_clock::now() < due_) return;
-    due_ = steady_clock::now() + kProgressPause;
-    log_event("info", "publishing", {{"published", std::to_string(published)}});
+  Log(const RelayPlan& plan, bool named) : name_{named ? plan.name() : ""} {}
+  void operator()(std::string_view level, std::string_view event, std::vector<Field> fields) const {
+    if (!name_.empty()) fields.insert(fields.begin(), Field{"subscription", name_});
+    log_event(level, event, fields);
   }
 
  private:
+  std::string name_;
+};
+
+/// One line now and then while events flow.
+class Progress {
+ public:
+  explicit Progress(const Log& log) : log_{log} {}
+  void operator()(std::uint64_t published) {
+    log_("debug", "acknowledged", {{"published", std::to_string(published)}});
+    if (steady_clock::now() < due_) return;
+    due_ = steady_clock::now() + kProgressPause;
+    log_("info", "publishing", {{"published", std::to_string(published)}});
+  }
+
+ private:
+  Log log_;
   steady_clock::time_point due_ = steady_clock::now() + kProgressPause;
 };
 
-void print_result(const relay::RelayResult& result, bool json) {
-  if (json)
-    print_line(
-        JsonObject{}.add("published", result.published).add("drained", result.drained).text());
-  else
-    print_line("published " + std::to_string(result.published) +
-               (result.drained ? ", drained" : ", stopped"));
+relay::RelayResult run_one(const RelayPlan& plan, std::unique_ptr<Sink> sink, std::stop_token stop,
+                           const Log& log) {
+  log_event("info", "started",
+            {{"subscription", plan.name()}, {"sink", plan.options.subscription.sink}});
+  const relay::RelayObserver observe = [&log](const relay::RelayEvent& event) {
+    log(level_of(event.event), event.event, {{"detail", event.detail}});
+  };
+  relay::RelayResult result =
+      relay::run(plan.options, std::move(sink), std::move(stop), observe, Progress{log});
+  log("info", "finished",
+      {{"published", std::to_string(result.published)},
+       {"drained", result.drained ? "true" : "false"}});
+  return result;
+}
+
+/// How a subscription ended: with a result or an error; neither while it is at work.
+struct Ending {
+  relay::RelayResult result;
+  std::exception_ptr error;
+  bool has_ended = false;
+};
+
+/// The subscriptions of this process at work.
+///
+/// Threads: run() is called once; the threads share what follows the mutex.
+class Crew {
+ public:
+  explicit Crew(std::vector<RelayPlan> plans)
+      : plans_{std::move(plans)}, endings_(plans_.size()), is_many_{plans_.size() > 1} {}
+
+  /// Returns once all have ended, or kEndWait after a stop without those that have not.
+  static std::vector<Ending> run(const std::shared_ptr<Crew>& crew,
+                                 std::vector<std::unique_ptr<Sink>> sinks, std::stop_token stop) {
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < sinks.size(); ++i)
+      threads.emplace_back([crew, i, stop, sink = std::move(sinks[i])]() mutable {
+        crew->end(i, crew->work(i, std::move(sink), std::move(stop)));
+      });
+    std::vector<Ending> endings = crew->wait(stop);
+    for (std::size_t i = 0; i < threads.size(); ++i)
+      endings[i].has_ended ? threads[i].join() : threads[i].detach();
+    return endings;
+  }
+
+ private:
+  Ending work(std::size_t index, std::unique_ptr<Sink> sink, std::stop_token stop) const {
+    const Log log{plans_[index], is_many_};
+    Ending ending;
+    try {
+      ending.result = run_one(plans_[index], std::move(sink), std::move(stop), log);
+    } catch (const Error& error) {
+      ending.error = std::current_exception();
+      if (is_many_)  // The error itself is printed at the end, which may be far.
+        log("error", "halted",
+            {{"error", std::string{name_of(error.code())}},
+             {"detail", error.what()},
+             {"hint", error.hint()}});
+    } catch (...) {
+      ending.error = std::current_exception();
+      if (is_many_) log("error", "halted", {{"error", "internal"}});
+    }
+    return ending;
+  }
+
+  void end(std::size_t index, Ending ending) {
+    const std::lock_guard lock{mutex_};
+    endings_[index] = std::move(ending);
+    endings_[index].has_ended = true;
+    ended_.notify_all();
+  }
+
+  std::vector<Ending> wait(const std::stop_token& stop) {
+    const auto all_ended = [this] {
+      return std::all_of(endings_.begin(), endings_.end(),
+                         [](const Ending& ending) { return ending.has_ended; });
+    };
+    std::unique_lock lock{mutex_};
+    if (!ended_.wait(lock, stop, all_ended)) ended_.wait_for(lock, kEndWait, all_ended);
+    return endings_;
+  }
+
+  const std::vector<RelayPlan> plans_;
+  std::mutex mutex_;
+  std::condition_variable_any ended_;
+  std::vector<Ending> endings_;  // Guarded by mutex_.
+  const bool is_many_;
+};
+
+void print_result(const std::string& name, const relay::RelayResult& result, bool json) {
+  if (json) {
+    JsonObject object;
+    if (!name.empty()) object.add("subscription", name);
+    object.add("published", result.published).add("drained", result.drained);
+    if (result.paused) object.add("paused", true);
+    return print_line(object.text());
+  }
+  const char* const end = result.drained ? ", drained" : result.paused ? ", paused" : ", stopped";
+  print_line((name.empty() ? "" : name + ": ") + "published " + std::to_string(result.published) +
+             end);
+}
+
+/// Prints the error of one of several subscriptions. @returns its exit code.
+int report_of(const std::string& name, const std::exception_ptr& error, bool json) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& known) {
+    return report_error(
+        std::make_exception_ptr(Error{known.code(),
+                                      "subscription " + name,
+                                      known.message(),
+                                      {.hint = known.hint(), .detail_code = known.detail_code()}}),
+        json);
+  } catch (...) {
+    return report_error(std::current_exception(), json);
+  }
+}
+
+/// Prints how all have ended. @returns the worst of their exit codes.
+int report(const std::vector<RelayPlan>& plans, const std::vector<Ending>& endings, bool json) {
+  // The events of stdout: are the results of that sink; nothing may stand between or behind them.
+  const bool silent = std::any_of(plans.begin(), plans.end(), [](const RelayPlan& plan) {
+    return plan.sink.scheme == "stdout";
+  });
+  const bool is_many = plans.size() > 1;
+  int worst = kExitFine;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const relay::RelayResult& result = endings[i].result;
+    if (!endings[i].has_ended)
+      Log{plans[i], is_many}("warn", "abandoned",
+                             {{"detail", "did not end in time; the next start recovers"}});
+    if (endings[i].error != nullptr && !is_many) std::rethrow_exception(endings[i].error);
+    if (endings[i].error != nullptr) {
+      worst = std::max(worst, report_of(plans[i].name(), endings[i].error, json));
+      continue;
+    }
+    if (!silent) print_result(is_many ? plans[i].name() : "", result, json);
+    if (plans[i].options.core.drain && !result.drained) worst = std::max(worst, kExitFindings);
+  }
+  return worst;
 }
 
 }  // namespace
 
-int relay_run(const Settings& settings) {
-  const Url sink_url = Url::parse(settings.origin(Option::sink), settings.text(Option::sink));
-  const relay::RelayOptions options = relay_options_of(settings, sink_url);
-  start_log(settings.text(Option::log_level));
-  // Before the sink, which may start threads of its own.
+int relay_run(const std::vector<Settings>& settings) {
+  const std::vector<RelayPlan> plans = plan_relays(settings);
+  start_log(settings.front().text(Option::log_level));
+  // Before the sinks, which may start threads of their own.
   const SignalWatch signals;
-  auto sink = sinks::make_sink(
-      sink_url, sinks::context_of(options.subscription.event_source, options.subscription.name));
-  const relay::RelayObserver observe = [](const relay::RelayEvent& event) {
-    log_event(level_of(event.event), event.event, {{"detail", event.detail}});
-  };
-  log_event("info", "started",
-            {{"subscription", options.subscription.name}, {"sink", options.subscription.sink}});
-  const relay::RelayResult result =
-      relay::run(options, std::move(sink), signals.token(), observe, Progress{});
-  log_event("info", "finished",
-            {{"published", std::to_string(result.published)},
-             {"drained", result.drained ? "true" : "false"}});
-  // The events of stdout: are the results of that sink; nothing may stand between or behind them.
-  if (sink_url.scheme != "stdout") print_result(result, settings.toggle(Option::json));
-  const int code = options.core.drain && !result.drained ? kExitFindings : kExitFine;
-  if (!result.abandoned) return code;
-  // A delivery hangs in the sink's thread: it is left to the process's end, which is safe.
-  flush_results();
+  std::vector<std::unique_ptr<Sink>> sinks;
+  for (const RelayPlan& plan : plans) sinks.push_back(plan.make_sink());
+
+  const std::vector<Ending> endings =
+      Crew::run(std::make_shared<Crew>(plans), std::move(sinks), signals.token());
+  const bool json = settings.front().toggle(Option::json);
+  const bool hangs = std::any_of(endings.begin(), endings.end(), [](const Ending& ending) {
+    return !ending.has_ended || ending.result.abandoned;
+  });
+  if (!hangs) return report(plans, endings, json);
+  // What hangs in another thread is left to the process's end, which is safe.
+  int code = kExitInternal;
+  try {
+    code = report(plans, endings, json);
+    flush_results();
+  } catch (...) {
+    code = report_error(std::current_exception(), json);
+  }
   ::_exit(code);
 }
 

@@ -10,7 +10,8 @@ CREATE TABLE outseal.inbox (
 
 CREATE INDEX inbox_received_at ON outseal.inbox (received_at);
 
--- By position: one row a stream, however many events. Takes position + 1 and nothing else.
+-- By position: one row a stream, however many events. Takes position + 1 and nothing else. The
+-- relay's sink writes it too, together with the events that it puts into outseal.inbox_event.
 CREATE TABLE outseal.inbox_position (
   stream        text        NOT NULL COLLATE "C",
   position      bigint      NOT NULL DEFAULT 0,
@@ -20,5 +21,50 @@ CREATE TABLE outseal.inbox_position (
   CONSTRAINT inbox_position_not_negative CHECK (position >= 0)
 ) WITH (
   -- Rewritten by each batch, as outseal.subscription is, and for the same reason (HOT).
+  fillfactor = 50
+);
+
+-- The events that the relay's sink has put here, as they stand in the sender's outbox. Positions of
+-- a stream are dense from 1; the service may purge what it has taken.
+CREATE TABLE outseal.inbox_event (
+  position     bigint      NOT NULL,
+  -- By the sender's clock.
+  created_at   timestamptz NOT NULL,
+  received_at  timestamptz NOT NULL,
+  event_id     uuid        NOT NULL,
+  stream       text        NOT NULL COLLATE "C",
+  topic        text        NOT NULL COLLATE "C",
+  key          text        NOT NULL COLLATE "C",
+  type         text        NOT NULL COLLATE "C",
+  content_type text        NOT NULL COLLATE "C",
+  -- json, not jsonb: byte for byte as the sender's database gave it, so that what stands here can
+  -- be compared with what was sent.
+  headers      json        NOT NULL,
+  payload      bytea       NOT NULL,
+  CONSTRAINT inbox_event_pk PRIMARY KEY (stream, position),
+  -- The position's row makes this true already; a second look, so that a fault is an error and not
+  -- a second effect.
+  CONSTRAINT inbox_event_id_unique UNIQUE (stream, event_id),
+  CONSTRAINT inbox_event_position_positive CHECK (position >= 1)
+) WITH (
+  -- As for outseal.outbox, and for the same reasons: by a number of rows, not by a share.
+  autovacuum_vacuum_insert_threshold = 50000,
+  autovacuum_vacuum_insert_scale_factor = 0,
+  autovacuum_analyze_threshold = 50000,
+  autovacuum_analyze_scale_factor = 0,
+  autovacuum_vacuum_threshold = 10000,
+  autovacuum_vacuum_scale_factor = 0.05
+);
+
+-- How far the service has taken them. A row of its own: while a service works, it holds this one
+-- locked and the relay's is free.
+CREATE TABLE outseal.inbox_cursor (
+  position   bigint      NOT NULL DEFAULT 0,
+  updated_at timestamptz NOT NULL,
+  stream     text        NOT NULL COLLATE "C",
+  CONSTRAINT inbox_cursor_pk PRIMARY KEY (stream),
+  CONSTRAINT inbox_cursor_not_negative CHECK (position >= 0)
+) WITH (
+  -- Rewritten by each transaction of the service (HOT).
   fillfactor = 50
 );

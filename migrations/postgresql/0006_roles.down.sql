@@ -4,7 +4,8 @@ DO $$
 DECLARE
   role text;
 BEGIN
-  FOREACH role IN ARRAY ARRAY['outseal_producer', 'outseal_relay', 'outseal_reconciler'] LOOP
+  FOREACH role IN ARRAY
+    ARRAY['outseal_producer', 'outseal_relay', 'outseal_reconciler', 'outseal_sink'] LOOP
     CONTINUE WHEN to_regrole(role) IS NULL;
     EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA outseal FROM %I', role);
     EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outseal FROM %I', role);

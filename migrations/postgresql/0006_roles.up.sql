@@ -1,15 +1,17 @@
--- Three roles without login, each with what its programs need and nothing else.
+-- Four roles without login, each with what its programs need and nothing else.
 --
 -- Roles belong to the whole cluster: another database may have made them already, or be making them
 -- at this moment. A user who may not create roles goes on without them; an administrator can make
 -- up for it at any time:
 --   CREATE ROLE outseal_producer; CREATE ROLE outseal_relay; CREATE ROLE outseal_reconciler;
+--   CREATE ROLE outseal_sink;
 --   SELECT outseal.grant_roles();
 DO $$
 DECLARE
   role text;
 BEGIN
-  FOREACH role IN ARRAY ARRAY['outseal_producer', 'outseal_relay', 'outseal_reconciler'] LOOP
+  FOREACH role IN ARRAY
+    ARRAY['outseal_producer', 'outseal_relay', 'outseal_reconciler', 'outseal_sink'] LOOP
     CONTINUE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = role);
     BEGIN
       EXECUTE format('CREATE ROLE %I NOLOGIN', role);
@@ -49,7 +51,10 @@ BEGIN
           ' ON outseal.outbox',
         'SELECT, INSERT, DELETE, UPDATE (lease_until) ON outseal.idempotency',
         'SELECT, INSERT, UPDATE ON outseal.effect',
-        'SELECT, INSERT, UPDATE, DELETE ON outseal.inbox, outseal.inbox_position']),
+        'SELECT, INSERT, UPDATE, DELETE ON outseal.inbox, outseal.inbox_position',
+        -- A service takes events out of its inbox; only a relay puts them there.
+        'SELECT, DELETE ON outseal.inbox_event',
+        'SELECT, INSERT, UPDATE ON outseal.inbox_cursor']),
       ('outseal_relay', ARRAY[
         'USAGE ON SCHEMA outseal',
         'SELECT ON outseal.schema_migration',
@@ -61,7 +66,14 @@ BEGIN
         'USAGE ON SCHEMA outseal',
         'SELECT ON ALL TABLES IN SCHEMA outseal',
         'INSERT, UPDATE ON outseal.run, outseal.finding',
-        'INSERT ON outseal.audit'])
+        'INSERT ON outseal.audit']),
+      -- A relay in a database that is not its source but its sink. SELECT is for the way back: what
+      -- a rebase and the reconciler compare.
+      ('outseal_sink', ARRAY[
+        'USAGE ON SCHEMA outseal',
+        'SELECT ON outseal.schema_migration',
+        'SELECT, INSERT ON outseal.inbox_event',
+        'SELECT, INSERT, UPDATE ON outseal.inbox_position'])
     ) AS g (role, privileges)
   LOOP
     IF NOT wanted.is_there THEN

@@ -10,7 +10,8 @@ CREATE TABLE outseal_inbox (
 
 CREATE INDEX outseal_inbox_received_at ON outseal_inbox (received_at);
 
--- By position: one row a stream, however many events. Takes position + 1 and nothing else.
+-- By position: one row a stream, however many events. Takes position + 1 and nothing else. The
+-- relay's sink writes it too, together with the events that it puts into outseal_inbox_event.
 CREATE TABLE outseal_inbox_position (
   stream        TEXT    NOT NULL,
   position      INTEGER NOT NULL DEFAULT 0,
@@ -18,4 +19,40 @@ CREATE TABLE outseal_inbox_position (
   updated_at    INTEGER NOT NULL,
   CONSTRAINT inbox_position_pk PRIMARY KEY (stream),
   CONSTRAINT inbox_position_not_negative CHECK (position >= 0)
+) WITHOUT ROWID;
+
+-- The events that the relay's sink has put here, as they stand in the sender's outbox. Positions of
+-- a stream are dense from 1; the service may purge what it has taken.
+--
+-- WITHOUT ROWID: they are appended, read and removed in the order of the key, all of them in the
+-- one tree, and the name of the stream stands in one index less.
+CREATE TABLE outseal_inbox_event (
+  stream       TEXT    NOT NULL,
+  position     INTEGER NOT NULL,
+  event_id     TEXT    NOT NULL,
+  topic        TEXT    NOT NULL,
+  key          TEXT    NOT NULL,
+  type         TEXT    NOT NULL,
+  content_type TEXT    NOT NULL,
+  -- A JSON object, byte for byte as the sender's database gave it.
+  headers      TEXT    NOT NULL,
+  -- By the sender's clock.
+  created_at   INTEGER NOT NULL,
+  received_at  INTEGER NOT NULL,
+  payload      BLOB    NOT NULL,
+  CONSTRAINT inbox_event_pk PRIMARY KEY (stream, position),
+  -- The position's row makes this true already; a second look, so that a fault is an error and not
+  -- a second effect.
+  CONSTRAINT inbox_event_id_unique UNIQUE (stream, event_id),
+  CONSTRAINT inbox_event_position_positive CHECK (position >= 1)
+) WITHOUT ROWID;
+
+-- How far the service has taken them. A row of its own: while a service works, it holds this one
+-- locked and the relay's is free.
+CREATE TABLE outseal_inbox_cursor (
+  stream     TEXT    NOT NULL,
+  position   INTEGER NOT NULL DEFAULT 0,
+  updated_at INTEGER NOT NULL,
+  CONSTRAINT inbox_cursor_pk PRIMARY KEY (stream),
+  CONSTRAINT inbox_cursor_not_negative CHECK (position >= 0)
 ) WITHOUT ROWID;

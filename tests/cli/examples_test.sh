@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# examples_test.sh BIN_DIR: runs the two small examples and checks what they did and printed.
+# examples_test.sh BIN_DIR: runs the small examples and checks what they did and printed.
 set -euo pipefail
 bin=$(cd "$1" && pwd)
 work=$(mktemp -d)
@@ -25,6 +25,17 @@ same "balance without schema" "$(sqlite3 shop.db 'SELECT balance FROM account')"
 same "01_append" "$(sqlite3 shop.db 'SELECT balance, topic, key, type, payload
                                        FROM account, outseal_outbox')" \
   '95|payments|account-7|payment.charged|{"account": 7, "amount": 5}'
+
+# The other service bills what the relay has carried to it, once.
+"$bin/outseal-migrate" up --db sqlite:billing.db >/dev/null 2>&1
+for run in first second; do
+  "$bin/outseal-relay" run --db sqlite:shop.db --sink sqlite:billing.db --drain >/dev/null 2>&1
+  "$bin/03_inbox" billing.db >"$run.txt"
+done
+same "03_inbox" "$(cat first.txt second.txt)" 'billed 1 event
+billed 0 events'
+same "invoices" "$(sqlite3 billing.db 'SELECT * FROM invoice')" \
+  '1|account-7|payment.charged|{"account": 7, "amount": 5}'
 
 same "02_execute, first run" "$("$bin/02_execute" shop.db)" \
   'key-1 pays 30: executed, 201 {"paid": 30}

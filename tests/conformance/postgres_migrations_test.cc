@@ -189,7 +189,8 @@ TEST_CASE("the owner of the schema needs to be nobody else") {
   if (!may_create_roles) {
     CHECK(server.execute("SELECT to_regrole('outseal_producer') IS NULL") == "t");
     server.execute(
-        "CREATE ROLE outseal_producer; CREATE ROLE outseal_relay; CREATE ROLE outseal_reconciler");
+        "CREATE ROLE outseal_producer; CREATE ROLE outseal_relay; CREATE ROLE outseal_reconciler;"
+        "CREATE ROLE outseal_sink");
     connection->execute("SELECT outseal.grant_roles()");
   }
   CHECK(server.execute(granted, "shop") == "t");

@@ -128,7 +128,8 @@ TEST_CASE("a dump that was restored into another cluster is published to its end
   const std::size_t published = drill.stored("main").size();
   target.create_database("shop");
   target.execute(
-      "CREATE ROLE outseal_producer; CREATE ROLE outseal_relay; CREATE ROLE outseal_reconciler");
+      "CREATE ROLE outseal_producer; CREATE ROLE outseal_relay; CREATE ROLE outseal_reconciler;"
+      "CREATE ROLE outseal_sink");
   target.restore_from(dump, "shop");
   const std::string url = target.url("shop");
   append_more(target, 4);

@@ -1,4 +1,4 @@
-// The three roles: each may do its programs' whole job, and nothing else.
+// The four roles: each may do its programs' whole job, and nothing else.
 #include <doctest/doctest.h>
 #include <soci/postgresql/soci-postgresql.h>
 #include <soci/soci.h>
@@ -27,7 +27,7 @@ struct Site {
     REQUIRE(
         run_program({"outseal-migrate", "up", "--db", server.url(database)}, drill.log()).code ==
         0);
-    for (const std::string role : {"producer", "relay", "reconciler"})
+    for (const std::string role : {"producer", "relay", "reconciler", "sink"})
       make_user("the_" + role, "IN ROLE outseal_" + role);
     make_user("nobody", "");
   }
@@ -78,9 +78,10 @@ void check_denied(const Site& site, const std::string& user,
   }
 }
 
-const std::vector<std::string> kTables{
-    "outbox", "subscription",   "journal", "parked",  "idempotency", "effect",
-    "inbox",  "inbox_position", "run",     "finding", "audit",       "schema_migration"};
+const std::vector<std::string> kTables{"outbox",      "subscription", "journal", "parked",
+                                       "idempotency", "effect",       "inbox",   "inbox_position",
+                                       "run",         "finding",      "audit",   "schema_migration",
+                                       "inbox_event", "inbox_cursor"};
 
 }  // namespace
 
@@ -216,6 +217,9 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "UPDATE outseal.idempotency SET expires_at = now()",
        "DELETE FROM outseal.effect",
        "DELETE FROM outseal.schema_migration",
+       "INSERT INTO outseal.inbox_event DEFAULT VALUES",
+       "UPDATE outseal.inbox_event SET payload = 'other'",
+       "DELETE FROM outseal.inbox_cursor",
        "SELECT outseal.grant_roles()",
        "LOCK TABLE outseal.outbox IN ACCESS EXCLUSIVE MODE"});
 }
@@ -237,6 +241,7 @@ TEST_CASE("a relay can neither append nor change what was appended") {
                 "SELECT * FROM outseal.effect",
                 "SELECT * FROM outseal.inbox",
                 "UPDATE outseal.inbox_position SET position = 0",
+                "SELECT * FROM outseal.inbox_event",
                 "DELETE FROM outseal.subscription",
                 "DELETE FROM outseal.parked",
                 "UPDATE outseal.audit SET actor = 'somebody'",
@@ -245,6 +250,52 @@ TEST_CASE("a relay can neither append nor change what was appended") {
                 "SELECT * FROM outseal.run",
                 "UPDATE outseal.schema_migration SET checksum = ''",
                 "SELECT outseal.grant_roles()"});
+}
+
+TEST_CASE("a relay's user in the receiver's database can carry events there, and nothing else") {
+  if (skipped_without_postgres()) return;
+  const Site site;
+  site.ask(
+      "INSERT INTO outseal.inbox_event VALUES (1, now(), now(), gen_random_uuid(), 's', 't', 'k',"
+      " 'x', 'text/plain', '{}', '')");
+  std::vector<std::string> attempts{
+      "SELECT outseal.append('t', 'k', 'x', ''::bytea)", "SELECT * FROM outseal.inbox_cursor",
+      "UPDATE outseal.inbox_event SET payload = 'other'", "SELECT outseal.grant_roles()"};
+  for (const std::string& table : kTables) {
+    attempts.push_back("DELETE FROM outseal." + table);
+    if (table == "inbox_event" || table == "inbox_position") continue;
+    attempts.push_back("INSERT INTO outseal." + table + " DEFAULT VALUES");
+    if (table != "schema_migration") attempts.push_back("SELECT * FROM outseal." + table);
+  }
+  check_denied(site, "the_sink", attempts);
+}
+
+TEST_CASE("a receiving service takes what a relay carried there, and forgets what is old") {
+  if (skipped_without_postgres()) return;
+  const Site site;
+  site.ask("SELECT outseal.append('t', 'k', 'x', '{}'::text)");
+  PostgresServer& server = site.server;
+  const std::string there = server.fresh_database();
+  REQUIRE(
+      run_program({"outseal-migrate", "up", "--db", server.url(there)}, site.drill.log()).code ==
+      0);
+  const Ended drained = site.drill.relay(
+      {"run", "--db", site.url("the_relay"), "--sink", server.url(there, "the_sink"), "--drain"});
+  INFO(drained.output);
+  CHECK(drained.code == 0);
+  {
+    soci::session session{soci::postgresql, server.conninfo(there, "the_producer")};
+    Transaction tx{session};
+    CHECK(take(tx, "/outseal/main#main").size() == 1);
+    CHECK(receive(tx, "by id", new_event_id()));
+    CHECK(receive_in_order(tx, "by position", {Position{1}, new_event_id()}).arrival ==
+          Arrival::fresh);
+    tx.commit();
+    server.execute("UPDATE outseal.inbox_event SET received_at = 'epoch'", there);
+    CHECK(purge_taken(session, "/outseal/main#main", 1h) == 1);
+    CHECK(purge_received(session, 0ms) == 1);
+  }
+  server.drop_database(there);
 }
 
 TEST_CASE("a reconciler can change nothing but its own findings") {
@@ -281,7 +332,7 @@ TEST_CASE("no role can change the schema, and who has none can do nothing") {
     changes.push_back("DROP TABLE outseal." + table + " CASCADE");
     changes.push_back("TRUNCATE outseal." + table + " CASCADE");
   }
-  for (const std::string user : {"the_producer", "the_relay", "the_reconciler"})
+  for (const std::string user : {"the_producer", "the_relay", "the_reconciler", "the_sink"})
     check_denied(site, user, changes);
   for (const std::string& table : kTables) changes.push_back("SELECT * FROM outseal." + table);
   changes.emplace_back("SELECT outseal.append('t', 'k', 'x', ''::bytea)");

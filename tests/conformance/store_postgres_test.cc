@@ -87,6 +87,51 @@ TEST_CASE("an event that is committed late is never removed before it was publis
   CHECK(store::retain_step(*f.connection, "main", options) == 1);
 }
 
+TEST_CASE("a subscription that starts now gets what was appended before and commits later") {
+  Fixture f;
+  f.append("before");
+  const auto slow = f.store->session();
+  Transaction late{*slow};
+  *slow << "SELECT outseal.append('t', '', 'x', 'late'::bytea)";
+  f.append("ended");  // The open transaction is not the highest that the snapshot knows of.
+  SubscriptionLog log{*f.connection, "late", f.sink};
+  CHECK(log.declare({.name = "late",
+                     .topics = {"*"},
+                     .sink = "file:y",
+                     .event_source = {},
+                     .start = store::Start::now}));
+  f.append("after");
+  const auto acquisition = log.acquire("me", 60s);
+  REQUIRE(acquisition.granted);
+  const Batch first = log.read_page(acquisition.state.cursor, {}, {});
+  CHECK(first.bytes == "1:after;");
+  REQUIRE(log.bind(first, std::nullopt, 60s) == Written::done);
+  late.commit();
+  const Batch second = log.read_page(first.to, first.tail_after(1), {});
+  CHECK(second.bytes == "2:late;");
+  // All went to main; of what belongs to late nothing is acknowledged.
+  f.publish();
+  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
+  const store::RetentionOptions options{
+      .events = 1h, .journal = std::chrono::milliseconds{0}, .step_rows = 10};
+  CHECK(store::retain_step(*f.connection, "main", options) == 2);
+  CHECK(f.number("SELECT count(*) FROM outseal_outbox") == 2);
+}
+
+TEST_CASE("a start that belongs to another cluster is not taken for a place in this one") {
+  Fixture f;
+  SubscriptionLog log{*f.connection, "late", f.sink};
+  log.declare({.name = "late",
+               .topics = {"*"},
+               .sink = "file:y",
+               .event_source = {},
+               .start = store::Start::now});
+  CHECK(store::find_start(*f.connection, "late").has_value());
+  f.execute("UPDATE outseal_subscription SET source_system = '1' WHERE name = 'late'");
+  CHECK_FALSE(store::find_start(*f.connection, "late").has_value());
+  CHECK_THROWS_AS(log.acquire("me", 60s), Error);
+}
+
 TEST_CASE("a transaction that is rolled back leaves a hole in the numbers and none in the log") {
   Fixture f;
   const auto session = f.store->session();

@@ -52,7 +52,9 @@ namespace outseal::sim {
   X(halted_on_fork, "a halt because database and sink disagree")                             \
   X(crashed_while_binding, "a crash while an intent was under way")                          \
   X(crashed_while_delivering, "a crash while a delivery was under way")                      \
-  X(stopped, "a relay that stopped because it was asked to")
+  X(stopped, "a relay that stopped because it was asked to")                                 \
+  X(paused, "a subscription paused by the operator")                                         \
+  X(paused_in_flight, "a subscription paused while a batch was bound and not acknowledged")
 
 enum class Seen : std::size_t {
 #define X(name, meaning) name,

@@ -62,7 +62,16 @@ DatabaseReply SimDatabase::run(const DatabaseRequest& request, Milliseconds now)
   return reply;
 }
 
+void SimDatabase::pause() {
+  if (std::exchange(row_.paused, true)) return;
+  coverage_->note(row_.bound == row_.acked.position ? Seen::paused : Seen::paused_in_flight);
+  ++row_.epoch;
+  ++row_.version;
+  row_.owner.clear();
+}
+
 relay::Input SimDatabase::acquire(const std::string& owner, Milliseconds now) {
+  if (row_.paused) return relay::LeasePaused{};
   if (!row_.owner.empty() && row_.owner != owner && now < row_.leased_until) {
     return relay::LeaseDenied{row_.owner, row_.leased_until - now};
   }

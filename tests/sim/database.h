@@ -105,6 +105,10 @@ class SimDatabase {
   void redrive(std::size_t index);
   void redrive_all();
   void discard(std::size_t index);
+  /// As in store/pause.h.
+  void pause();
+  void resume() { row_.paused = false; }
+  bool is_paused() const { return row_.paused; }
 
   /// The owner's process has certainly died: its lease need not run out.
   void forget_owner(const std::string& owner);
@@ -140,6 +144,7 @@ class SimDatabase {
     Tail acked;
     std::uint64_t epoch = 0;
     std::uint64_t version = 0;
+    bool paused = false;
     std::string owner;
     Milliseconds leased_until{0};
   };

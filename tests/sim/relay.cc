@@ -155,6 +155,7 @@ std::string describe(const relay::Input& input) {
                    std::to_string(state.cursor.after_seq.value());
           },
           [](const relay::LeaseDenied& denied) { return "denied by " + denied.holder; },
+          [](const relay::LeasePaused&) -> std::string { return "paused"; },
           [](const relay::LeaseRenewed&) -> std::string { return "renewed"; },
           [](const relay::LeaseReleased&) -> std::string { return "released"; },
           [](const relay::PageRead& read) { return "page" + text(*read.batch); },

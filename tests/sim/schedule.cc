@@ -70,6 +70,7 @@ void heal(World& world) {
   world.trace("     HEALED");
   Random& random = world.random;
   if (world.sink.is_away()) world.sink.come_back(random);
+  world.database.resume();
   while (world.committed < world.plan.events) world.commit_event();
   for (SimRelay& relay : world.relays) relay.pause_until(Milliseconds{0});
   if (world.plan.rejected_late > 0 || random.percent(30)) {

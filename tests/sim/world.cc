@@ -304,6 +304,10 @@ void World::disaster() {
         }
       }
       break;
+    case 9:
+      trace(std::string{"     operator "} + (database.is_paused() ? "resumes" : "pauses"));
+      database.is_paused() ? database.resume() : database.pause();
+      break;
     default:
       operate();
       break;

@@ -155,25 +155,6 @@ pid_t on_lasting_thread(const std::function<pid_t()>& job) {
   return pid.get();
 }
 
-/// A port below those that the system gives to outgoing connections. A port from among them could
-/// be taken while a server is restarted, and a client that retries could even connect to itself.
-int free_port() {
-  std::random_device random;
-  std::uniform_int_distribution<int> ports{15000, 32000};
-  for (;;) {
-    const int port = ports(random);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (probe < 0) throw std::runtime_error{"no socket"};
-    const bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-    ::close(probe);
-    if (free) return port;
-  }
-}
-
 bool open_to_others(const fs::path& folder) {
   for (fs::path at = folder; at != at.root_path(); at = at.parent_path())
     if ((fs::status(at).permissions() & fs::perms::others_exec) == fs::perms::none) return false;
@@ -244,6 +225,25 @@ void wait_until(const std::string& what, const std::function<bool()>& done) {
   }
 }
 
+/// A port below those that the system gives to outgoing connections. A port from among them could
+/// be taken while a server is restarted, and a client that retries could even connect to itself.
+int free_port() {
+  std::random_device random;
+  std::uniform_int_distribution<int> ports{15000, 32000};
+  for (;;) {
+    const int port = ports(random);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) throw std::runtime_error{"no socket"};
+    const bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    ::close(probe);
+    if (free) return port;
+  }
+}
+
 Served serve(int port, const std::function<Launch(int port)>& launch_on,
              const std::function<bool(int port)>& is_ready) {
   constexpr int kAttempts = 10;
@@ -263,7 +263,7 @@ Served serve(int port, const std::function<Launch(int port)>& launch_on,
     // If it has ended, it was another server that answered.
     if (ready && program->is_running()) return {std::move(program), chosen};
     const std::string log = end_of_log(launch.log);
-    const bool taken = log.find("Address already in use") != std::string::npos;
+    const bool taken = log.find("ddress already in use") != std::string::npos;
     if (port != 0 || !taken || attempt == kAttempts)
       throw std::runtime_error{launch.arguments.front() + " did not start:\n" + log};
   }

@@ -58,6 +58,9 @@ class Program {
 /// @throws std::runtime_error with the end of its log if its exit code is not 0.
 void run(const Launch& launch);
 
+/// A port of 127.0.0.1 that nobody listens on now.
+int free_port();
+
 /// A server and the port of 127.0.0.1 that it listens on.
 struct Served {
   std::unique_ptr<Program> program;

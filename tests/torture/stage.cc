@@ -90,8 +90,14 @@ std::unique_ptr<Process> Stage::start_producer(std::uint64_t seed, unsigned thre
 
 std::unique_ptr<Process> Stage::start_relay(const std::vector<std::string>& flags,
                                             const Environment& environment) const {
+  return start_relay_to(sink(), flags, environment);
+}
+
+std::unique_ptr<Process> Stage::start_relay_to(const std::string& sink,
+                                               const std::vector<std::string>& flags,
+                                               const Environment& environment) const {
   std::vector<std::string> words{
-      program("outseal-relay"), "run", "--db", database(), "--sink", sink()};
+      program("outseal-relay"), "run", "--db", database(), "--sink", sink};
   words.insert(words.end(), flags.begin(), flags.end());
   return std::make_unique<Process>(words, environment, log_);
 }
@@ -142,8 +148,13 @@ std::vector<StoredEvent> Stage::stored() const {
 }
 
 std::vector<std::string> Stage::violations(Extent extent) const {
+  return violations(extent, stored());
+}
+
+std::vector<std::string> Stage::violations(Extent extent,
+                                           const std::vector<StoredEvent>& stored) const {
   const std::vector<CommittedEvent> committed = this->committed();
-  std::vector<std::string> violations = check_history(committed, stored(), extent);
+  std::vector<std::string> violations = check_history(committed, stored, extent);
   // An event is refused only for its size.
   const std::int64_t wrongly = number(
       "SELECT count(*) FROM outseal_parked p JOIN ledger l ON l.event_id = p.event_id"

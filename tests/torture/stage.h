@@ -45,6 +45,10 @@ class Stage {
                                           const Environment& environment = {}) const;
   std::unique_ptr<Process> start_relay(const std::vector<std::string>& flags,
                                        const Environment& environment = {}) const;
+  /// With another sink than ours.
+  std::unique_ptr<Process> start_relay_to(const std::string& sink,
+                                          const std::vector<std::string>& flags,
+                                          const Environment& environment = {}) const;
   std::unique_ptr<Process> start_parked(const std::vector<std::string>& words,
                                         const Environment& environment = {}) const;
 
@@ -54,6 +58,8 @@ class Stage {
 
   /// All that must hold for committed events, keys, operations and the sink's content; empty if so.
   std::vector<std::string> violations(Extent extent) const;
+  /// The same for what another sink holds.
+  std::vector<std::string> violations(Extent extent, const std::vector<StoredEvent>& stored) const;
   /// What the programs wrote, its last part.
   std::string log_tail() const;
 

@@ -1,95 +1,11 @@
 // The core's decisions one by one: every row of the recovery table, and what each trouble leads to.
 // Interleavings are the simulation's business (tests/sim).
-#include "relay/core.h"
-
-#include <doctest/doctest.h>
-
-#include <string>
-#include <vector>
+#include "unit/core_stage.h"
 
 using namespace outseal;
 using namespace outseal::relay;
+using namespace outseal::test;
 using namespace std::chrono_literals;
-
-namespace {
-
-EventId id_of(std::uint8_t number) {
-  std::array<std::uint8_t, 16> bytes{};
-  bytes[15] = number;
-  return EventId{bytes};
-}
-
-Tail tail_at(std::uint8_t position) {
-  return position == 0 ? Tail{} : Tail{Position{position}, id_of(position)};
-}
-
-/// Events first..last; the event at position p has seq p and id p.
-BatchPtr batch_of(std::uint8_t first, std::uint8_t last) {
-  Batch batch;
-  batch.first = Position{first};
-  batch.prior = tail_at(static_cast<std::uint8_t>(first - 1));
-  batch.from = {.after_seq = Seq{first - 1}};
-  batch.to = {.after_seq = Seq{last}};
-  for (std::uint8_t p = first; p <= last; ++p) {
-    batch.bytes += "x";
-    batch.entries.push_back({Seq{p}, id_of(p), batch.bytes.size()});
-  }
-  return std::make_shared<Batch>(std::move(batch));
-}
-
-BatchPtr nothing_after(std::uint8_t position) {
-  Batch batch;
-  batch.first = advance(Position{position});
-  batch.prior = tail_at(position);
-  batch.from = batch.to = {.after_seq = Seq{position}};
-  return std::make_shared<Batch>(std::move(batch));
-}
-
-store::SubscriptionState state_of(std::uint8_t acked, std::uint8_t bound) {
-  store::SubscriptionState state;
-  state.cursor.after_seq = Seq{bound};
-  state.acked = tail_at(acked);
-  state.mark = "where " + std::to_string(acked) + " ends";
-  state.bound = Position{bound};
-  state.epoch = Epoch{7};
-  return state;
-}
-
-SinkOpened opened_at(std::optional<Tail> tail) { return {OpenResult{.tail = tail}}; }
-
-struct Relay {
-  Core core;
-  Milliseconds now{0};
-  std::vector<Command> last;
-
-  explicit Relay(CoreOptions options = {}) : core{options} { on(Started{}); }
-  void on(const Input& input) { last = core.on(input, now); }
-  template <typename C>
-  const C* find() const {
-    for (const Command& command : last)
-      if (const C* found = std::get_if<C>(&command)) return found;
-    return nullptr;
-  }
-  template <typename C>
-  const C& get() const {
-    const C* found = find<C>();
-    REQUIRE(found != nullptr);
-    return *found;
-  }
-  /// What looks wrong halts only a relay that still leads: the lease is asked for first.
-  const Halt& halt() {
-    get<RenewLease>();
-    on(LeaseRenewed{});
-    return get<Halt>();
-  }
-  void lead(std::uint8_t acked, std::uint8_t bound) {
-    get<AcquireLease>();
-    on(LeaseGranted{state_of(acked, bound)});
-    get<OpenSink>();
-  }
-};
-
-}  // namespace
 
 TEST_CASE("tail as acknowledged and nothing pending: the log is read on") {
   Relay relay;
@@ -178,6 +94,28 @@ TEST_CASE("a sink is opened with the last acknowledged event and what it said th
   state.mark = "where 6 ends";
   relay.on(LeaseGranted{state});
   CHECK(relay.get<OpenSink>().mark == "where 6 ends");
+}
+
+TEST_CASE("a sink that takes more each time keeps a drain waiting, one that does not ends it") {
+  for (const bool progresses : {true, false}) {
+    Relay relay{{.drain = true, .standby_max = Milliseconds{1'000}}};
+    relay.lead(0, 0);
+    relay.on(opened_at(std::nullopt));
+    relay.on(PageRead{batch_of(1, 6)});
+    relay.on(Bound{});
+    relay.on(PageRead{nothing_after(6)});
+    for (std::size_t done = 1; done < 5; ++done) {
+      relay.on(Delivered{{.status = DeliveryResult::Status::retry_later,
+                          .done = progresses ? done : 0,
+                          .detail = "slow"}});
+      if (relay.find<Halt>() != nullptr) break;
+      relay.now += Milliseconds{600};
+      relay.on(TimerFired{});
+      if (relay.find<RenewLease>() != nullptr) relay.on(LeaseRenewed{});
+      relay.on(opened_at(std::nullopt));
+    }
+    CHECK((relay.find<Halt>() == nullptr) == progresses);
+  }
 }
 
 TEST_CASE("another event at the tail, or a tail beyond what was bound: fork") {
@@ -355,17 +293,6 @@ TEST_CASE("a stop lets the batch in flight finish and acknowledges it") {
   relay.on(Acknowledged{});
   relay.on(LeaseReleased{});
   CHECK_FALSE(relay.get<Finish>().drained);
-}
-
-TEST_CASE("a draining relay gives up on a standing leader or sink after its patience") {
-  Relay relay{{.drain = true, .standby_max = 5s}};
-  for (int i = 0; i < 20 && relay.find<Halt>() == nullptr; ++i) {
-    if (relay.find<AcquireLease>() != nullptr) relay.on(LeaseDenied{"other", 9s});
-    if (relay.find<Halt>() != nullptr) break;
-    relay.now += 1s;
-    relay.on(TimerFired{});
-  }
-  CHECK(relay.get<Halt>().code == ErrorCode::lease_lost);
 }
 
 TEST_CASE("the lease is renewed while the sink is slow") {

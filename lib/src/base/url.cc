@@ -30,23 +30,6 @@ int hex_value(char c) {
   return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
-/// False if a percent sign is not followed by two hexadecimal digits.
-bool percent_decode(std::string_view text, std::string& out) {
-  for (std::size_t place = 0; place < text.size(); ++place) {
-    if (text[place] != '%') {
-      out += text[place];
-      continue;
-    }
-    if (text.size() - place < 3) return false;
-    const int high = hex_value(text[place + 1]);
-    const int low = hex_value(text[place + 2]);
-    if (high < 0 || low < 0) return false;
-    out += static_cast<char>(high * 16 + low);
-    place += 2;
-  }
-  return true;
-}
-
 /// Error texts name a parameter, never its value: it may be a password.
 void add_parameter(std::string_view what, std::string_view text,
                    std::map<std::string, std::string>& parameters) {
@@ -121,6 +104,22 @@ void Url::refuse_parameters_except(std::string_view known) const {
            known.empty() ? "a " + scheme + " URL takes no parameters, and its path no '?'"
                          : "known parameters: " + std::string{known});
   }
+}
+
+bool percent_decode(std::string_view text, std::string& out) {
+  for (std::size_t place = 0; place < text.size(); ++place) {
+    if (text[place] != '%') {
+      out += text[place];
+      continue;
+    }
+    if (text.size() - place < 3) return false;
+    const int high = hex_value(text[place + 1]);
+    const int low = hex_value(text[place + 2]);
+    if (high < 0 || low < 0) return false;
+    out += static_cast<char>(high * 16 + low);
+    place += 2;
+  }
+  return true;
 }
 
 }  // namespace outseal

@@ -31,4 +31,8 @@ struct Url {
   void refuse_parameters_except(std::string_view known) const;
 };
 
+/// Appends `text` to `out` with each %XX as the byte that it stands for.
+/// @returns false if a percent sign is not followed by two hexadecimal digits.
+bool percent_decode(std::string_view text, std::string& out);
+
 }  // namespace outseal

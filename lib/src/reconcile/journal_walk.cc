@@ -182,9 +182,10 @@ JournalWalk::JournalWalk(sql::Connection& connection, const SubscriptionInfo& su
       start_{advance(state.acked.position)} {
   ahead_ = fetch();
   if (ahead_) start_ = ahead_->first;
-  if (start_ == Position{1}) {  // Both begin at their beginning.
-    log_end_.emplace();
-    if (!state.acked_log.snap_from.empty()) log_end_->snap_from = kFirstSnapshot;
+  if (start_ == Position{1}) {  // The log is known from where the subscription began.
+    log_end_ = store::find_start(connection, subscription.name);
+    if (log_end_ && log_end_->snap_from.empty() && !state.acked_log.snap_from.empty())
+      log_end_->snap_from = kFirstSnapshot;
   }
   next();
 }

@@ -6,12 +6,6 @@
 #include <utility>
 
 namespace outseal::relay {
-namespace {
-
-constexpr Milliseconds kStandbyPollMin{50};
-constexpr Milliseconds kStandbyPollMax{1'000};
-
-}  // namespace
 
 Core::Core(const CoreOptions& options)
     : options_{options},
@@ -138,7 +132,7 @@ bool Core::has_lease() const {
 
 bool Core::is_early() const { return not_before_ && now_ < *not_before_; }
 
-// --- Lease ---------------------------------------------------------------------------------------
+// --- Driver --------------------------------------------------------------------------------------
 
 void Core::take(const Started&) {}
 
@@ -148,58 +142,6 @@ void Core::take(const TimerFired&) {
 }
 
 void Core::take(const StopRequested&) { stopping_ = true; }
-
-void Core::take(const LeaseGranted& granted) {
-  database_busy_ = false;
-  forget_work();
-  state_ = granted.state;
-  bound_tail_ = state_.acked;
-  leased_at_ = lease_asked_;
-  trouble_since_.reset();
-  phase_ = Phase::opening;
-  report("leading", "epoch=" + std::to_string(state_.epoch.value()) +
-                        " position=" + std::to_string(state_.acked.position.value()));
-}
-
-void Core::take(const LeaseDenied& denied) {
-  database_busy_ = false;
-  phase_ = Phase::standby;
-  if (!trouble_since_) {
-    trouble_since_ = now_;
-    report("standby", "another relay leads: " + denied.holder);
-  } else if (options_.drain && now_ - *trouble_since_ > options_.standby_max) {
-    halt(ErrorCode::lease_lost, "another relay leads this subscription: " + denied.holder,
-         "stop it first, or let it drain the outbox itself");
-    return;
-  }
-  not_before_ = now_ + std::clamp(denied.remaining, kStandbyPollMin, kStandbyPollMax);
-}
-
-void Core::take(const LeaseRenewed&) {
-  database_busy_ = false;
-  leased_at_ = lease_asked_;
-  if (halt_asked_) halt(halt_due_->code, halt_due_->what, halt_due_->hint);
-}
-
-void Core::take(const LeaseReleased&) {
-  database_busy_ = false;
-  stand_by(Milliseconds{0});
-}
-
-void Core::take(const Fenced&) {
-  database_busy_ = false;
-  report("fenced", "another relay took over");
-  stand_by(kStandbyPollMin);
-}
-
-void Core::take(const DatabaseFailed& failed) {
-  database_busy_ = false;
-  if (!trouble_since_) trouble_since_ = now_;
-  if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
-    return halt(ErrorCode::unreachable, failed.what, "check that the database is there and works");
-  report("database_failed", failed.what);
-  stand_by(backoff());
-}
 
 // --- Log -----------------------------------------------------------------------------------------
 
@@ -232,6 +174,7 @@ void Core::take(const Bound&) {
   state_.bound = batch->last();
   bound_tail_ = batch->tail_after(batch->size());
   in_flight_ = batch;
+  delivered_ = 0;
   deliver(batch, 0);
 }
 
@@ -274,6 +217,7 @@ void Core::take(const SinkOpened& opened) {
   switch (result.status) {
     case OpenResult::Status::opened:
       phase_ = Phase::recovering;
+      warn_about_sink(result);
       if (result.tail)
         compare_tail(*result.tail);
       else if (state_.bound > state_.acked.position)
@@ -291,6 +235,14 @@ void Core::take(const SinkOpened& opened) {
       halt(ErrorCode::refused, result.detail, result.hint);
       break;
   }
+}
+
+/// What the sink says about itself although it works, for example that a setting of its server
+/// weakens the guarantee. Once, not each time that it is opened.
+void Core::warn_about_sink(const OpenResult& result) {
+  const std::string warning = result.detail + (result.hint.empty() ? "" : "; " + result.hint);
+  if (!result.detail.empty() && warning != sink_warning_) report("sink_warning", warning);
+  sink_warning_ = warning;
 }
 
 void Core::take(const Delivered& delivered) {
@@ -317,6 +269,7 @@ void Core::take(const Delivered& delivered) {
       break;
     case DeliveryResult::Status::retry_later:
     case DeliveryResult::Status::conflict:
+      note_progress(result.done);
       reopen_later(result);
       break;
     case DeliveryResult::Status::failed:
@@ -327,6 +280,14 @@ void Core::take(const Delivered& delivered) {
 void Core::deliver(BatchPtr batch, std::size_t from) {
   sink_busy_ = true;
   send(Deliver{std::move(batch), from});
+}
+
+/// A sink that is slow, but takes more each time, is not in trouble.
+void Core::note_progress(std::size_t done) {
+  if (done <= delivered_) return;
+  delivered_ = done;
+  failures_ = 0;
+  trouble_since_.reset();
 }
 
 void Core::note_durable(std::string mark) {

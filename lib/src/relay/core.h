@@ -55,6 +55,7 @@ struct LeaseDenied {
   std::string holder;
   Milliseconds remaining{0};
 };
+struct LeasePaused {};  ///< Nobody may lead until an operator resumes the subscription.
 struct LeaseRenewed {};
 struct LeaseReleased {};
 struct PageRead {
@@ -72,7 +73,7 @@ struct Acknowledged {};
 struct Settled {
   Cursor cursor;
 };
-struct Fenced {};  ///< Answer to any write: another relay leads.
+struct Fenced {};  ///< Answer to any write: another relay leads, or an operator acted.
 struct DatabaseFailed {
   std::string what;
 };  ///< Answer to any: may work later, outcome unknown.
@@ -85,9 +86,9 @@ struct Delivered {
 };
 
 using Input =
-    std::variant<Started, TimerFired, StopRequested, LeaseGranted, LeaseDenied, LeaseRenewed,
-                 LeaseReleased, PageRead, JournalRead, JournalUnreadable, Bound, PageStale,
-                 Acknowledged, Settled, Fenced, DatabaseFailed, SinkOpened, Delivered>;
+    std::variant<Started, TimerFired, StopRequested, LeaseGranted, LeaseDenied, LeasePaused,
+                 LeaseRenewed, LeaseReleased, PageRead, JournalRead, JournalUnreadable, Bound,
+                 PageStale, Acknowledged, Settled, Fenced, DatabaseFailed, SinkOpened, Delivered>;
 
 // --- Commands: what to do ----------------------------------------------------------------------
 
@@ -164,6 +165,7 @@ class Core {
   void take(const StopRequested&);
   void take(const LeaseGranted&);
   void take(const LeaseDenied&);
+  void take(const LeasePaused&);
   void take(const LeaseRenewed&);
   void take(const LeaseReleased&);
   void take(const PageRead&);
@@ -194,7 +196,9 @@ class Core {
   void halt_fork(const Tail& tail, const std::string& expected);
   void halt_if_leading(std::string what, std::string hint);
 
+  void warn_about_sink(const OpenResult& result);
   void deliver(BatchPtr batch, std::size_t from);
+  void note_progress(std::size_t done);
   void note_durable(std::string mark);
   void note_acknowledged();
   void stand_by(Milliseconds wait);
@@ -228,6 +232,8 @@ class Core {
   bool database_busy_ = false;
   bool sink_busy_ = false;
   bool sink_open_ = false;
+  bool is_paused_ = false;                     ///< As the database said last; reported once.
+  std::string sink_warning_;                   ///< The last one that was reported.
   std::optional<Milliseconds> not_before_;     ///< Nothing new is tried before this time.
   std::uint32_t failures_ = 0;                 ///< In a row; drives the backoff.
   std::optional<Milliseconds> trouble_since_;  ///< No lease or no sink since then.
@@ -241,6 +247,7 @@ class Core {
   bool halt_asked_ = false;              ///< The database has been asked whether we do.
   std::optional<Position> journal_due_;  ///< While recovering: the batch to read next.
   BatchPtr in_flight_;                   ///< Bound, not known to be durable in the sink.
+  std::size_t delivered_ = 0;            ///< Most entries of it that the sink said to have.
   BatchPtr rebuilding_;                  ///< Acknowledged, being sent again.
   std::optional<store::Ack> ack_;        ///< Durable in the sink, not yet written.
   std::optional<Settle> settle_due_;     ///< Refused by the sink, not yet written.

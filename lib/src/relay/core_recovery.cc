@@ -52,6 +52,7 @@ void Core::take(const JournalRead& read) {
   if (phase_ != Phase::recovering) return;
   if (read.batch->last() <= state_.acked.position) return rebuild_from(read.batch);
   in_flight_ = read.batch;
+  delivered_ = 0;
   resume_pending(*sink_tail_);
 }
 

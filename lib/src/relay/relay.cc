@@ -20,6 +20,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
+/// Between two tries to begin.
+constexpr std::chrono::seconds kStartPause{1};
 /// How often retention looks for something to remove, and how soon again while there is more.
 constexpr std::chrono::seconds kRetentionPause{10};
 constexpr std::chrono::milliseconds kRetentionStepPause{20};
@@ -57,8 +59,7 @@ class Driver {
 
   RelayResult run() {
     page_.events_max = std::min(page_.events_max, sink_->features().batch_events_max);
-    connect();
-    declare();
+    if (!begin()) return result_;
     answers_.emplace_back(Started{});
     while (!finished_) {
       const Input input = next_input();
@@ -93,10 +94,29 @@ class Driver {
     observer_({"abandoned", "the sink did not answer in time; the next start recovers"});
   }
 
+  /// False if a stop was asked for before the database could be used.
+  bool begin() {
+    while (true) {
+      try {
+        connect();
+        declare();
+        return true;
+      } catch (const Error& error) {
+        if (!options_.waits_for_database || !may_pass(error.code())) throw;
+        log_.reset();
+        observer_({"database_failed", error.what()});
+      }
+      if (std::holds_alternative<StopRequested>(mailbox_->take(steady_clock::now() + kStartPause)))
+        return false;
+    }
+  }
+
   void declare() {
     if (!store::find_subscription(*connection_, options_.subscription.name)) try_sink();
     if (!log_->declare(options_.subscription)) return;
-    if (const auto oldest = store::oldest_event(*connection_))
+    if (options_.subscription.start == store::Start::now)
+      observer_({"subscribed", "start=now"});
+    else if (const auto oldest = store::oldest_event(*connection_))
       observer_({"subscribed", "first_seq=" + std::to_string(oldest->value())});
   }
 
@@ -140,7 +160,9 @@ class Driver {
   void carry_out(const AcquireLease&) {
     ask_database([this]() -> Input {
       auto acquisition = log_->acquire(owner_, options_.core.lease);
+      result_.paused = acquisition.paused;
       if (acquisition.granted) return LeaseGranted{std::move(acquisition.state)};
+      if (acquisition.paused) return LeasePaused{};
       return LeaseDenied{std::move(acquisition.holder), acquisition.remaining};
     });
   }

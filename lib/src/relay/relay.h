@@ -26,11 +26,13 @@ struct RelayOptions {
   store::RetentionOptions retention;
   /// After a stop was asked for, how long a delivery under way may take before it is abandoned.
   std::chrono::milliseconds stop_wait{8'000};
+  /// Waits at the start, too, until the database can be used, instead of giving up.
+  bool waits_for_database = false;
 };
 
 /// Something that an operator may want to see; `event` is a stable name.
 struct RelayEvent {
-  std::string event;   ///< leading, standby, fenced, parked, rebuilding, sink_waiting, ...
+  std::string event;   ///< leading, standby, paused, fenced, parked, rebuilding, sink_waiting, ...
   std::string detail;  ///< key=value pairs or a sentence; no payloads, no credentials.
 };
 
@@ -38,6 +40,7 @@ struct RelayEvent {
 struct RelayResult {
   bool drained = false;         ///< Everything committed is acknowledged or parked.
   bool abandoned = false;       ///< A delivery was still under way: end the process now.
+  bool paused = false;          ///< Nobody leads, until an operator resumes the subscription.
   std::uint64_t published = 0;  ///< Events acknowledged by the sink in this run.
 };
 

@@ -28,6 +28,20 @@ std::string file_path(const Url& url) {
   return url.rest;
 }
 
+/// SQLite would give each connection a database of its own and drop it with the connection.
+std::string sqlite_path(const Url& url) {
+  if (url.rest.empty() || url.rest == ":memory:")
+    throw Error{ErrorCode::invalid_argument,
+                "sink",
+                "\"" + url.redacted() + "\" names no file",
+                {.hint = "write sqlite:PATH, for example sqlite:/var/lib/shop/inbox.db"}};
+  return url.rest;
+}
+
+std::string absolute(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
 std::unique_ptr<Sink> make_file_sink(const Url& url, const SinkContext& context) {
   using Options = FileSinkOptions;
   url.refuse_parameters_except("segment_bytes event_bytes_max");
@@ -54,6 +68,7 @@ std::unique_ptr<Sink> make_stdout_sink(const Url& url, const SinkContext& contex
 std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context) {
   if (url.scheme == "file") return make_file_sink(url, context);
   if (url.scheme == "stdout") return make_stdout_sink(url, context);
+  if (url.scheme == "sqlite") sqlite_path(url);
   if (url.scheme == "sqlite" || url.scheme == "postgresql" || url.scheme == "postgres")
     return make_inbox_sink(url, context);
 #ifdef OUTSEAL_SINK_HTTP
@@ -81,13 +96,44 @@ SinkContext context_of(std::string_view event_source, std::string_view subscript
 }
 
 std::string sink_identity(const Url& url) {
-  if (url.scheme != "file") return url.redacted();
-  return "file:" + std::filesystem::absolute(file_path(url)).lexically_normal().string();
+  if (url.scheme == "file") return "file:" + absolute(file_path(url));
+  if (url.scheme == "sqlite") return "sqlite:" + absolute(sqlite_path(url));
+  Url one = url;
+  if (one.scheme == "postgres") one.scheme = "postgresql";  // libpq knows both.
+  return one.redacted();
+}
+
+void refuse_source_as_sink(const Url& database, const Url& sink) {
+  if (database.scheme != "sqlite" || sink.scheme != "sqlite") return;
+  std::error_code fault;  // Of a file that does not exist, which is for others to tell.
+  if (absolute(database.rest) == absolute(sqlite_path(sink)) ||
+      std::filesystem::equivalent(database.rest, sink.rest, fault))
+    throw Error{ErrorCode::invalid_argument,
+                "sink",
+                "the sink is the database that the events come from",
+                {.hint = "give the receiver a database file of its own"}};
+}
+
+bool takes_several_subscriptions(const Url& url) {
+  const auto shared = url.parameters.find("shared");
+  if (url.scheme == "nats") return shared != url.parameters.end() && shared->second == "true";
+  return url.scheme != "file" && url.scheme != "stdout";
 }
 
 std::string sink_help() {
   return "file:PATH[?segment_bytes=N&event_bytes_max=N]  newline-delimited JSON, exactly once\n"
-         "stdout:                                        newline-delimited JSON, at least once\n";
+         "stdout:                                        newline-delimited JSON, at least once\n"
+         "sqlite:PATH[?event_bytes_max=N]                SQL inbox of a service, exactly once\n"
+         "postgresql://USER@HOST/DATABASE[?...]          SQL inbox of a service, exactly once\n"
+#ifdef OUTSEAL_SINK_HTTP
+         "http[s]://HOST/PATH[?outseal.NAME=VALUE&...]   webhook, at least once; with a receiver\n"
+         "                                               that remembers, effects exactly once\n"
+#endif
+#ifdef OUTSEAL_SINK_NATS
+         "nats://HOST[:PORT]/STREAM[?NAME=VALUE&...]     NATS JetStream, exactly once in a stream\n"
+         "                                               of its own; shared=true: at least once\n"
+#endif
+      ;
 }
 
 }  // namespace outseal::sinks

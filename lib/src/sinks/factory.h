@@ -26,6 +26,13 @@ std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context);
 /// so that it is the same sink from every folder.
 std::string sink_identity(const Url& url);
 
+/// @throws Error{invalid_argument} if `sink` is the very file that the events come from.
+void refuse_source_as_sink(const Url& database, const Url& sink);
+
+/// Whether several subscriptions may have the same sink. Where it counts the positions of one, each
+/// would take the other's events for a fork.
+bool takes_several_subscriptions(const Url& url);
+
 /// One line per sink for `--help`: URL form and what it guarantees.
 std::string sink_help();
 

@@ -29,6 +29,7 @@ enum class Query : std::size_t {
   insert_subscription,
   redeclare_subscription,
   oldest_event,
+  find_start,
   find_subscription,
   acquire_lease,
   read_subscription,
@@ -138,6 +139,29 @@ enum class Query : std::size_t {
   queue_all,
   discard_one,
   discard_refused,
+  pause_subscription,
+  resume_subscription,
+
+  // The inbox: what a receiver remembers, and the sink that fills it.
+  receive_event,
+  receive_position,
+  insert_inbox_position,
+  read_inbox_position,
+  lock_inbox_position,
+  lock_inbox_cursor,
+  insert_inbox_cursor,
+  move_inbox_cursor,
+  read_inbox,
+  purge_received,
+  purge_taken,
+  inbox_trouble,
+  move_inbox_tail,
+  insert_inbox_event,
+  append_inbox,
+  read_inbox_page,
+  read_inbox_payload,
+  lock_inbox,
+  any_received,
 
   count_,
 };
@@ -154,6 +178,8 @@ std::string_view text(Query query);
 std::string_view reconcile_text(Query query);
 /// The operator's part of text(); empty for the other queries.
 std::string_view operate_text(Query query);
+/// The inbox's part of text(); empty for the other queries.
+std::string_view inbox_text(Query query);
 }  // namespace sqlite
 
 namespace postgres {
@@ -161,6 +187,7 @@ namespace postgres {
 std::string_view text(Query query);
 std::string_view reconcile_text(Query query);
 std::string_view operate_text(Query query);
+std::string_view inbox_text(Query query);
 /// What only PostgreSQL has: windows of snapshots, and cursors bound anew.
 std::string_view window_text(Query query);
 }  // namespace postgres

@@ -23,6 +23,8 @@ constexpr std::chrono::milliseconds kNewFileWait{30'000};
 constexpr std::uint32_t kEventTablesVersion = 3;
 /// Taking back this migration or an older one drops idempotency records.
 constexpr std::uint32_t kOperationTableVersion = 2;
+/// Taking back this migration or an older one drops what a receiver remembers.
+constexpr std::uint32_t kInboxTablesVersion = 4;
 
 /// One migration of the binary, in one dialect.
 struct Migration {
@@ -216,6 +218,17 @@ void refuse_live_operations(sql::Connection& connection) {
                 {.hint = "wait until they have expired, or drop them with --force"}};
 }
 
+void refuse_received(sql::Connection& connection) {
+  sql::Use { connection.statement(Query::lock_inbox) } -> step();
+  const sql::Use received{connection.statement(Query::any_received)};
+  if (received->step() && received->integer(0) != 0)
+    throw Error{ErrorCode::refused,
+                "migrate down",
+                "the inbox remembers what was received: without it events would take effect twice,"
+                " or never",
+                {.hint = "move the receiver to another database first, or drop it with --force"}};
+}
+
 /// Replaces ?1, ?2, ... or $1, $2, ... in `text`. No value holds one of these.
 std::string filled(std::string_view text, const std::vector<std::string>& values) {
   std::string out{text};
@@ -274,6 +287,8 @@ std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bo
     if (!force && target < kEventTablesVersion) refuse_unpublished(connection, newest);
     if (!force && target < kOperationTableVersion && newest >= kOperationTableVersion)
       refuse_live_operations(connection);
+    if (!force && target < kInboxTablesVersion && newest >= kInboxTablesVersion)
+      refuse_received(connection);
     for (; count > 0 && known[count - 1].version > target; --count) {
       const Migration& last = known[count - 1];
       run_file(connection, last.down);

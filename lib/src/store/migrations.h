@@ -55,8 +55,8 @@ std::uint32_t migrate_up(sql::Connection& connection, std::uint32_t target,
                          std::chrono::milliseconds wait = kMigrationWait);
 
 /// Takes back what is above `target`, newest first.
-/// @throws Error{refused} if that would drop unpublished or parked events, or idempotency records
-///         that have not expired, and `force` is false.
+/// @throws Error{refused} if that would drop unpublished or parked events, idempotency records that
+///         have not expired, or what an inbox remembers, and `force` is false.
 /// @throws Error{conflict} if a lock was held for longer than `wait`.
 /// Crash: all of it is one transaction.
 std::uint32_t migrate_down(sql::Connection& connection, std::uint32_t target, bool force,

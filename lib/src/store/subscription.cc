@@ -1,16 +1,13 @@
-// The writing half: lease, intent, acknowledgement. Every write is one short transaction that
+// The writing half: intent, acknowledgement, settlement. Every write is one short transaction that
 // begins with a compare-and-set on (epoch, version), so that a relay that lost its lease changes
 // nothing.
 #include "store/subscription.h"
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "model/chain.h"
-#include "model/limits.h"
 #include "outseal/error.h"
 
 namespace outseal::store {
@@ -23,57 +20,11 @@ struct Abandon {
 
 std::string_view text_of(BatchKind kind) { return kind == BatchKind::log ? "log" : "redrive"; }
 
-std::string topics_as_json(const std::vector<std::string>& topics) {
-  return nlohmann::json(topics).dump();
-}
-
 void bind_snapshot(const sql::Use& statement, int index, const std::string& snapshot) {
   snapshot.empty() ? statement->bind_null(index) : statement->bind_text(index, snapshot);
 }
 
-void refuse_change(const std::string& name, std::string_view what, const std::string& is,
-                   const std::string& asked) {
-  if (is == asked) return;
-  throw Error{
-      ErrorCode::refused,
-      "declare",
-      "subscription " + name + " has the " + std::string{what} + " " + is + ", not " + asked,
-      {.hint = "positions are bound to it: use the same " + std::string{what} +
-               ", or another --subscription"}};
-}
-
 }  // namespace
-
-void SubscriptionSpec::validate() const {
-  Faults faults{"subscription"};
-  const auto is_name_character = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
-  };
-  if (name.empty() || name.size() > 100 ||
-      !std::all_of(name.begin(), name.end(), is_name_character))
-    faults.add("name '" + name + "' is not 1 to 100 of A-Z a-z 0-9 . _ -");
-  if (topics.empty()) faults.add("there is no topic pattern");
-  for (const std::string& topic : topics)
-    if (topic.empty() || topic.size() > kTopicBytesMax)
-      faults.add("topic pattern '" + topic + "' is not 1 to 255 bytes");
-  if (sink.empty()) faults.add("there is no sink");
-  faults.raise();
-}
-
-std::vector<std::string> topics_from_json(std::string_view json) {
-  return nlohmann::json::parse(json).get<std::vector<std::string>>();
-}
-
-std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
-                                                  std::string_view name) {
-  const sql::Use find{connection.statement(sql::Query::find_subscription)};
-  find->bind_text(0, name);
-  if (!find->step()) return std::nullopt;
-  return SubscriptionSpec{.name = std::string{name},
-                          .topics = topics_from_json(find->text(0)),
-                          .sink = std::string{find->text(1)},
-                          .event_source = std::string{find->text(2)}};
-}
 
 SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
                                  OpenConnection open_second)
@@ -81,39 +32,6 @@ SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, 
       name_{std::move(name)},
       sink_{sink},
       reader_{make_log_reader(connection, std::move(open_second))} {}
-
-std::optional<Seq> oldest_event(sql::Connection& connection) {
-  const sql::Use find{connection.statement(sql::Query::oldest_event)};
-  return find->step() ? std::optional{Seq{find->integer(0)}} : std::nullopt;
-}
-
-bool SubscriptionLog::declare(const SubscriptionSpec& spec) {
-  spec.validate();
-  reader_->identify({}, std::nullopt);  // Nothing is written down on a server that cannot be read.
-  SubscriptionSpec asked = spec;
-  if (asked.event_source.empty()) asked.event_source = "/outseal/" + asked.name;
-  const std::string topics = topics_as_json(asked.topics);
-  const auto known = find_subscription(connection_, asked.name);
-  const bool differs = known && (known->sink != asked.sink || known->topics != asked.topics ||
-                                 known->event_source != asked.event_source);
-  if (!known || differs) {
-    sql::transact(connection_, kWriteWait, [&] {
-      const sql::Use write{connection_.statement(known ? sql::Query::redeclare_subscription
-                                                       : sql::Query::insert_subscription)};
-      write->bind_text(0, asked.name);
-      write->bind_text(1, topics);
-      write->bind_text(2, asked.sink);
-      write->bind_text(3, asked.event_source);
-      write->bind(4, connection_.now_ms());
-      write->step();
-    });
-  }
-  const SubscriptionSpec is = *find_subscription(connection_, asked.name);
-  refuse_change(asked.name, "sink", is.sink, asked.sink);
-  refuse_change(asked.name, "topics", topics_as_json(is.topics), topics);
-  refuse_change(asked.name, "event source", is.event_source, asked.event_source);
-  return !known;
-}
 
 // --- Intent, acknowledgement, settlement ---------------------------------------------------------
 

@@ -17,6 +17,12 @@
 
 namespace outseal::store {
 
+/// Where a new subscription begins.
+enum class Start {
+  beginning,  ///< With the oldest event that retention left.
+  now,        ///< With what commits after the declaration.
+};
+
 /// What an operator says about a subscription when a relay starts it.
 struct SubscriptionSpec {
   std::string name = "main";
@@ -24,6 +30,7 @@ struct SubscriptionSpec {
   std::vector<std::string> topics = {"*"};
   std::string sink;          ///< Names the sink; the same from everywhere, without credentials.
   std::string event_source;  ///< CloudEvents "source"; empty: "/outseal/" and the name.
+  Start start = Start::beginning;  ///< Only when it is made: no cursor is ever moved by it.
 
   /// @throws Error{invalid_config} naming every fault.
   void validate() const;
@@ -53,6 +60,7 @@ struct SubscriptionState {
 /// What acquire() did.
 struct Acquisition {
   bool granted = false;
+  bool paused = false;                     ///< Not granted: an operator paused the subscription.
   SubscriptionState state;                 ///< If granted.
   std::string holder;                      ///< Otherwise: who leads,
   std::chrono::milliseconds remaining{0};  ///< and for how long at most without a renewal.
@@ -90,6 +98,10 @@ std::string chain_before(sql::Connection& connection, std::string_view subscript
 /// The oldest event that retention left; where a new subscription starts.
 std::optional<Seq> oldest_event(sql::Connection& connection);
 
+/// The place of the log behind which the subscription began: an empty cursor for the beginning.
+/// @returns nothing if it is one of another cluster, and means nothing here.
+std::optional<Cursor> find_start(sql::Connection& connection, std::string_view name);
+
 /// The log of one subscription, as its relay sees it.
 ///
 /// Threads: Not thread-safe; one thread at a time, the same one that uses the connection.
@@ -107,7 +119,8 @@ class SubscriptionLog {
   bool declare(const SubscriptionSpec& spec);
 
   /// Takes the lease if it is free, expired, ours, or its holder has certainly died; raises the
-  /// epoch and returns the state as of that moment.
+  /// epoch and returns the state as of that moment. Nobody gets it while the subscription is
+  /// paused.
   /// @throws Error{refused} if the cursor does not belong to this database (LogReader::identify()).
   Acquisition acquire(std::string_view owner, std::chrono::milliseconds lease);
   /// Extends the lease; does nothing but that.
@@ -141,6 +154,8 @@ class SubscriptionLog {
     std::int64_t epoch;
     std::int64_t version;
   };
+  bool insert(const SubscriptionSpec& spec, const SourceIdentity& source);
+  void record_start(const std::string& name, const SourceIdentity& source);
   bool matches(std::string_view topic) const;
   /// What stands in parked: by operators' acts never more than at the last look.
   struct ParkedState {

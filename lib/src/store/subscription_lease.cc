@@ -31,17 +31,21 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     // Before the lease: that of a copied database means nothing, and who stands by retains as well.
     const SourceIdentity source = reader_->identify(cursor, known);
 
+    if (read->text(13) == "paused")
+      return {.granted = false, .paused = true, .state = {}, .holder = {}};
+
     const std::int64_t now = connection_.now_ms();
     const std::string holder{read->text(7)};
     const std::int64_t until = read->integer(8);
     const bool lasts = until > now && until - now <= kLeaseMax.count();
     if (!read->is_null(7) && holder != owner && lasts && !is_certainly_gone(holder))
       return {.granted = false,
+              .paused = false,
               .state = {},
               .holder = holder,
               .remaining = std::chrono::milliseconds{until - now}};
 
-    Acquisition acquisition{.granted = true, .state = {}, .holder = {}};
+    Acquisition acquisition{.granted = true, .paused = false, .state = {}, .holder = {}};
     SubscriptionState& state = acquisition.state;
     state.cursor = cursor;
     const sql::Use take{connection_.statement(sql::Query::acquire_lease)};

@@ -37,7 +37,8 @@ Error open_error(PGconn* handle) {
     return Error{ErrorCode::unreachable,
                  "open",
                  message,
-                 {.hint = "check the database's name in the URL, or create it with: createdb"}};
+                 {.hint = "check the database's name in the URL, or create it with: createdb",
+                  .detail_code = says("does not exist") ? "3D000" : ""}};
   return Error{ErrorCode::unreachable,
                "open",
                message,

@@ -81,11 +81,15 @@ std::string_view lease_text(Query query) {
     // name. Nothing that its relay writes comes between.
     case Query::lock_subscription:
       return "SELECT 1 FROM outseal.subscription WHERE name = $1 FOR UPDATE";
-    // name, topics, sink, event source, now
+    // name, topics, sink, event source, now, 'now' or 'beginning', source system, source timeline.
+    // What is visible in the statement's own snapshot is passed, whatever commits later is not. Our
+    // commit is durable before anything is read on from there, and with it all that was visible.
     case Query::insert_subscription:
       return "INSERT INTO outseal.subscription (name, topics, sink, event_source, created_at,"
-             " updated_at) VALUES ($1, $2, $3, $4, to_timestamp($5::float8 / 1000),"
-             " to_timestamp($5::float8 / 1000)) ON CONFLICT (name) DO NOTHING";
+             " updated_at, snap_from, acked_snap, source_system, source_timeline) SELECT $1, $2,"
+             " $3, $4, to_timestamp($5::float8 / 1000), to_timestamp($5::float8 / 1000), h.snap,"
+             " h.snap, $7, $8 FROM (SELECT CASE $6::text WHEN 'now' THEN pg_current_snapshot()"
+             " ELSE '3:3:'::pg_snapshot END AS snap) h ON CONFLICT (name) DO NOTHING";
     // name, topics, sink, event source, now. Only while no position and no cursor rests on it.
     case Query::redeclare_subscription:
       return "UPDATE outseal.subscription SET topics = $2, sink = $3, event_source = $4,"
@@ -95,6 +99,11 @@ std::string_view lease_text(Query query) {
     // -> seq
     case Query::oldest_event:
       return "SELECT seq FROM outseal.outbox ORDER BY seq LIMIT 1";
+    // act, subscription -> detail of the last such act or NULL, source system or ''
+    case Query::find_start:
+      return "SELECT a.detail, coalesce(s.source_system, '') FROM outseal.subscription s"
+             " LEFT JOIN outseal.audit a ON a.act = $1 AND a.subject = s.name WHERE s.name = $2"
+             " ORDER BY a.id DESC LIMIT 1";
     // name -> topics, sink, event source
     case Query::find_subscription:
       return "SELECT topics, sink, event_source FROM outseal.subscription WHERE name = $1";
@@ -105,11 +114,12 @@ std::string_view lease_text(Query query) {
              " updated_at = to_timestamp($4::float8 / 1000), source_system = $5,"
              " source_timeline = $6 WHERE name = $1";
     // name -> topics, after_seq, bound, acked, acked id, epoch, version, lease owner, lease until,
-    //   snap from, snap to, source system, source timeline. Locked, so that two relays take turns.
+    //   snap from, snap to, source system, source timeline, state. Locked, so that two relays take
+    //   turns, and a relay and an operator.
     case Query::read_subscription:
       return "SELECT topics, after_seq, bound_position, acked_position, acked_event_id, epoch,"
              " version, lease_owner, lease_until, snap_from::text, snap_to::text, source_system,"
-             " source_timeline FROM outseal.subscription WHERE name = $1 FOR UPDATE";
+             " source_timeline, state FROM outseal.subscription WHERE name = $1 FOR UPDATE";
     // name, epoch, lease until, now
     case Query::renew_lease:
       return "UPDATE outseal.subscription SET lease_until = to_timestamp($3::float8 / 1000),"
@@ -324,8 +334,9 @@ std::string_view retention_text(Query query) {
 }  // namespace
 
 std::string_view text(Query query) {
-  for (const auto& area : {service_text, lease_text, window_text, read_text, journal_text,
-                           fence_text, parked_text, retention_text, reconcile_text, operate_text}) {
+  for (const auto& area :
+       {service_text, lease_text, window_text, read_text, journal_text, fence_text, parked_text,
+        retention_text, reconcile_text, operate_text, inbox_text}) {
     const std::string_view found = area(query);
     if (!found.empty()) return found;
   }

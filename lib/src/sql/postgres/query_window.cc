@@ -208,8 +208,13 @@ Setting setting_of(Query query) {
     case Query::delete_published:
     case Query::delete_journal_before:
     case Query::purge_operations:
+    case Query::purge_received:
+    case Query::purge_taken:
       return {OUTSEAL_PIN_ORDER, true};
+    case Query::read_inbox_page:
+      return {OUTSEAL_PIN_ORDER, false};
     case Query::bind_batch:
+    case Query::append_inbox:
       return {
           "set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '4s', true)",
           true};

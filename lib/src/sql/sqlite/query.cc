@@ -55,10 +55,14 @@ std::string_view lease_text(Query query) {
     // name
     case Query::lock_subscription:
       return "SELECT 1 FROM outseal_subscription WHERE name = ?1";
-    // name, topics, sink, event source, now
+    // name, topics, sink, event source, now, 'now' or 'beginning', source system, source timeline.
+    // All that is in the log was committed before: there is one writer, and it is us.
     case Query::insert_subscription:
       return "INSERT INTO outseal_subscription (name, topics, sink, event_source, created_at,"
-             " updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (name) DO NOTHING";
+             " updated_at, after_seq, acked_seq, source_system, source_timeline)"
+             " SELECT ?1, ?2, ?3, ?4, ?5, ?5, h.seq, h.seq, ?7, ?8 FROM (SELECT CASE ?6"
+             " WHEN 'now' THEN coalesce((SELECT max(seq) FROM outseal_outbox), 0) ELSE 0 END AS seq"
+             ") h WHERE true ON CONFLICT (name) DO NOTHING";
     // name, topics, sink, event source, now. Only while no position and no cursor rests on it.
     case Query::redeclare_subscription:
       return "UPDATE outseal_subscription SET topics = ?2, sink = ?3, event_source = ?4,"
@@ -67,6 +71,11 @@ std::string_view lease_text(Query query) {
     // -> seq
     case Query::oldest_event:
       return "SELECT seq FROM outseal_outbox ORDER BY seq LIMIT 1";
+    // act, subscription -> detail of the last such act or NULL, source system or ''
+    case Query::find_start:
+      return "SELECT a.detail, coalesce(s.source_system, '') FROM outseal_subscription s"
+             " LEFT JOIN outseal_audit a ON a.act = ?1 AND a.subject = s.name WHERE s.name = ?2"
+             " ORDER BY a.id DESC LIMIT 1";
     // name -> topics, sink, event source
     case Query::find_subscription:
       return "SELECT topics, sink, event_source FROM outseal_subscription WHERE name = ?1";
@@ -76,11 +85,11 @@ std::string_view lease_text(Query query) {
              " lease_owner = ?2, lease_until = ?3, updated_at = ?4, source_system = ?5,"
              " source_timeline = ?6 WHERE name = ?1";
     // name -> topics, after_seq, bound, acked, acked id, epoch, version, lease owner, lease until,
-    //   snap from, snap to, source system, source timeline
+    //   snap from, snap to, source system, source timeline, state
     case Query::read_subscription:
       return "SELECT topics, after_seq, bound_position, acked_position,"
              " acked_event_id, epoch, version, lease_owner, lease_until,"
-             " snap_from, snap_to, source_system, source_timeline"
+             " snap_from, snap_to, source_system, source_timeline, state"
              " FROM outseal_subscription WHERE name = ?1";
     // name, epoch, lease until, now
     case Query::renew_lease:
@@ -268,7 +277,7 @@ std::string_view retention_text(Query query) {
 
 std::string_view text(Query query) {
   for (const auto& area : {service_text, lease_text, read_text, journal_text, fence_text,
-                           parked_text, retention_text, reconcile_text, operate_text}) {
+                           parked_text, retention_text, reconcile_text, operate_text, inbox_text}) {
     const std::string_view found = area(query);
     if (!found.empty()) return found;
   }

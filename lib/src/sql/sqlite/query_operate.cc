@@ -144,10 +144,27 @@ std::string_view decision_text(Query query) {
   }
 }
 
+std::string_view pause_text(Query query) {
+  switch (query) {
+    // name, now. Whoever leads is fenced by the same statement: the next thing that it writes is
+    // refused, and so is what comes late from any relay before it.
+    case Query::pause_subscription:
+      return "UPDATE outseal_subscription SET state = 'paused', epoch = epoch + 1,"
+             " version = version + 1, lease_owner = NULL, lease_until = 0,"
+             " updated_at = ?2 WHERE name = ?1 AND state = 'running'";
+    // name, now
+    case Query::resume_subscription:
+      return "UPDATE outseal_subscription SET state = 'running', version = version + 1,"
+             " updated_at = ?2 WHERE name = ?1 AND state = 'paused'";
+    default:
+      return {};
+  }
+}
+
 }  // namespace
 
 std::string_view operate_text(Query query) {
-  for (const auto& area : {migration_text, audit_text, status_text, decision_text}) {
+  for (const auto& area : {migration_text, audit_text, status_text, decision_text, pause_text}) {
     const std::string_view found = area(query);
     if (!found.empty()) return found;
   }

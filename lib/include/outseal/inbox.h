@@ -1,0 +1,170 @@
+// The inbox: a receiver lets each event take effect once, by remembering it in the transaction of
+// the effect.
+//
+// Three ways. Which one fits depends on how events reach the receiver:
+//   receive()           by id, in any order. One row an event, until purge_received().
+//   receive_in_order()  by position, one after the other. One row a stream, for ever; no time
+//                       window is part of the argument.
+//   take()              out of this database, where the relay's sink `postgresql://...` or
+//                       `sqlite:PATH` has put them. In order, and nothing listens on a port.
+//
+// A stream is what positions count in: one database and one subscription of the sender. The relay
+// names it SOURCE#SUBSCRIPTION, by default "/outseal/main#main".
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "outseal/idempotency.h"
+#include "outseal/ids.h"
+
+namespace soci {
+class session;
+}
+
+namespace outseal {
+
+class Transaction;
+
+/// Longest name of a stream, in bytes of UTF-8; none is empty or has a NUL. Chosen by us: it stands
+/// in indexes.
+inline constexpr std::size_t kStreamBytesMax = 1'024;
+
+/// Notes inside `tx` that the event `id` of `stream` was received.
+///
+/// ```
+/// outseal::Transaction tx{session};
+/// if (outseal::receive(tx, "shop#main", id))
+///   session << "UPDATE stock SET amount = amount - 1 WHERE item = 7";
+/// tx.commit();  // Either way the sender is answered: done.
+/// ```
+///
+/// One INSERT. A transaction that comes while another one receives the same id waits for its end.
+///
+/// @returns true if it is new and has to take effect; false if it has been received before.
+/// @throws Error{invalid_argument} for a bad stream, the nil id, or a transaction that has ended.
+/// @throws Error{conflict} above READ COMMITTED (PostgreSQL) or in a joined transaction (SQLite),
+///         if another transaction received it meanwhile: run the whole transaction again.
+/// @throws Error{schema_missing} if the database has no inbox: run `outseal-migrate up`.
+/// Threads: not thread-safe; same rule as the session under `tx`. Any number of threads and
+///          processes may receive the same event at once: one of them gets true.
+/// Crash: before commit nothing remains, and the next time it is new again.
+bool receive(Transaction& tx, std::string_view stream, const EventId& id);
+
+/// Where an event stands to those that were received before it.
+enum class Arrival {
+  fresh,      ///< The next one: let it take effect, then commit.
+  duplicate,  ///< Received before: answer that it is done.
+  gap,        ///< An earlier one is missing: answer from which position on to send.
+};
+
+/// The stable snake_case name of `arrival`.
+std::string_view name_of(Arrival arrival);
+
+struct Receipt {
+  Arrival arrival;
+  /// Position of the last event received; with `fresh` that of this one. The one after it is what
+  /// the sender has to send next.
+  Position last;
+};
+
+/// An event and its place in a stream, as the sink `http:` sends them: `outseal-position`,
+/// `webhook-id`, and `outseal-previous-id`.
+struct InOrder {
+  Position position;
+  EventId id;
+  /// The event at the position before; nil for the first one of a stream. If a receiver refuses an
+  /// event for good, its position goes to the next one: only the ids tell the new numbering from
+  /// the old one, in which a relay that has slept may still send.
+  EventId previous_id = {};
+};
+
+/// Notes inside `tx` that `event` of `stream` was received, if it is the next one. In all other
+/// cases nothing is noted.
+///
+/// One UPDATE of one row, that of the stream; what is not fresh takes one look more. Transactions
+/// that receive of the same stream wait for each other from here to their ends.
+///
+/// @throws Error{refused} if another event was received at the last position, or another one than
+///         `previous_id` before this one: the sender is a relay that was replaced, a second one, or
+///         its database lost history. Nothing is guessed: answer 500, and if that goes on look why.
+/// @throws Error{invalid_argument} for a bad stream, position 0, the nil id, a first event with a
+///         previous one or another without, or a transaction that has ended.
+/// @throws Error{conflict} as receive().
+/// @throws Error{schema_missing} if the database has no inbox: run `outseal-migrate up`.
+/// Threads: as receive(); one of all that bring the same event gets `fresh`.
+/// Crash: before commit nothing remains, and the next time it is fresh again.
+Receipt receive_in_order(Transaction& tx, std::string_view stream, const InOrder& event);
+
+/// An event as the relay put it into this database.
+struct InboxEvent {
+  Position position;
+  EventId id;
+  std::string topic;
+  std::string key;
+  std::string type;
+  std::string payload;
+  std::string content_type;
+  std::string headers;  ///< A JSON object; of strings, if the producer used append().
+  std::chrono::sys_time<std::chrono::milliseconds> created_at;  ///< By the producer's clock.
+};
+
+inline constexpr std::size_t kTakeEventsDefault = 100;
+inline constexpr std::size_t kTakeEventsMax = 10'000;
+
+/// Takes the next events of `stream` out of the inbox, in the order of their positions, and moves
+/// the service's cursor behind them inside of `tx`.
+///
+/// ```
+/// outseal::Transaction tx{session};
+/// for (const outseal::InboxEvent& event : outseal::take(tx, "/outseal/main#main")) apply(event);
+/// tx.commit();
+/// ```
+///
+/// Each event is taken by one committed transaction. A stream has one cursor, for one service: for
+/// another one give the relay another subscription. Several workers are safe and take turns: from
+/// take() to the end of its transaction the others wait. A rollback gives the events back.
+///
+/// All events are held in memory; lower `events_max` if payloads are large. Range 1 to 10,000.
+///
+/// @returns nothing if all have been taken: ask again later.
+/// @throws Error{refused} if the inbox has a hole behind the cursor: somebody deleted events that
+///         were not taken.
+/// @throws Error{invalid_argument} for a bad stream or `events_max`, or a transaction that has
+///         ended.
+/// @throws Error{conflict} above READ COMMITTED (PostgreSQL) or in a joined transaction (SQLite),
+///         if another worker was faster: run the whole transaction again.
+/// @throws Error{schema_missing} if the database has no inbox: run `outseal-migrate up`.
+/// Threads: not thread-safe; same rule as the session under `tx`.
+/// Crash: before commit nothing remains and the same events come again; after it they are done.
+std::vector<InboxEvent> take(Transaction& tx, std::string_view stream,
+                             std::size_t events_max = kTakeEventsDefault);
+
+/// Forgets ids of all streams that receive() noted longer than `age` ago. Keep them for longer than
+/// any sender may repeat itself: a forgotten event is new again.
+///
+/// @returns how many went.
+/// @throws Error{invalid_argument} if `age` is negative.
+/// @throws Error{conflict} if the database stayed busy.
+/// Threads: not thread-safe; one session per thread.
+/// Crash: each step is one transaction; what was forgotten stays forgotten.
+std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds age,
+                             const PurgeOptions& options = {});
+
+/// Deletes events of `stream` that were taken and reached this database longer than `age` ago;
+/// never one that was not taken. The reconciler compares the journal with what is still there, so
+/// keep them as long as the journal.
+///
+/// @returns how many went.
+/// @throws Error{invalid_argument} if `age` is negative or the stream is bad.
+/// @throws Error{conflict} if the database stayed busy.
+/// Threads: not thread-safe; one session per thread.
+/// Crash: each step is one transaction; what was deleted stays deleted.
+std::uint64_t purge_taken(soci::session& session, std::string_view stream,
+                          std::chrono::milliseconds age, const PurgeOptions& options = {});
+
+}  // namespace outseal

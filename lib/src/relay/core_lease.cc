@@ -1,0 +1,82 @@
+// The lease: led by us, by another relay, or by nobody while an operator has paused the
+// subscription; and how a relay that does not lead, or has lost the database, starts anew.
+#include <algorithm>
+#include <utility>
+
+#include "relay/core.h"
+
+namespace outseal::relay {
+namespace {
+
+constexpr Milliseconds kStandbyPollMin{50};
+constexpr Milliseconds kStandbyPollMax{1'000};
+
+}  // namespace
+
+void Core::take(const LeaseGranted& granted) {
+  database_busy_ = false;
+  forget_work();
+  state_ = granted.state;
+  bound_tail_ = state_.acked;
+  leased_at_ = lease_asked_;
+  trouble_since_.reset();
+  is_paused_ = false;
+  phase_ = Phase::opening;
+  report("leading", "epoch=" + std::to_string(state_.epoch.value()) +
+                        " position=" + std::to_string(state_.acked.position.value()));
+}
+
+void Core::take(const LeaseDenied& denied) {
+  database_busy_ = false;
+  is_paused_ = false;
+  phase_ = Phase::standby;
+  if (!trouble_since_) {
+    trouble_since_ = now_;
+    report("standby", "another relay leads: " + denied.holder);
+  } else if (options_.drain && now_ - *trouble_since_ > options_.standby_max) {
+    halt(ErrorCode::lease_lost, "another relay leads this subscription: " + denied.holder,
+         "stop it first, or let it drain the outbox itself");
+    return;
+  }
+  not_before_ = now_ + std::clamp(denied.remaining, kStandbyPollMin, kStandbyPollMax);
+}
+
+/// Nobody leads until an operator resumes the subscription, so there is no end of patience: a drain
+/// ends at once, everybody else looks again now and then.
+void Core::take(const LeasePaused&) {
+  database_busy_ = false;
+  phase_ = Phase::standby;
+  trouble_since_.reset();
+  if (!std::exchange(is_paused_, true))
+    report("paused", "an operator paused the subscription; outseal-relay resume lets it go on");
+  if (options_.drain) stopping_ = true;
+  not_before_ = now_ + kStandbyPollMax;
+}
+
+void Core::take(const LeaseRenewed&) {
+  database_busy_ = false;
+  leased_at_ = lease_asked_;
+  if (halt_asked_) halt(halt_due_->code, halt_due_->what, halt_due_->hint);
+}
+
+void Core::take(const LeaseReleased&) {
+  database_busy_ = false;
+  stand_by(Milliseconds{0});
+}
+
+void Core::take(const Fenced&) {
+  database_busy_ = false;
+  report("fenced", "another relay took over, or an operator acted on the subscription");
+  stand_by(kStandbyPollMin);
+}
+
+void Core::take(const DatabaseFailed& failed) {
+  database_busy_ = false;
+  if (!trouble_since_) trouble_since_ = now_;
+  if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
+    return halt(ErrorCode::unreachable, failed.what, "check that the database is there and works");
+  report("database_failed", failed.what);
+  stand_by(backoff());
+}
+
+}  // namespace outseal::relay

@@ -1,0 +1,66 @@
+#include "sinks/http_answer.h"
+
+namespace outseal::sinks {
+namespace {
+
+using Kind = HttpVerdict::Kind;
+
+HttpVerdict judge_conflict(const HttpAnswer& answer, Position position,
+                           const std::string& receiver) {
+  HttpVerdict verdict{.kind = Kind::retry_later, .retry_after = answer.retry_after};
+  if (!answer.position) {
+    verdict.detail = receiver + " answered 409: it still works on the same event";
+  } else if (*answer.position >= position) {
+    verdict.kind = Kind::delivered;
+  } else {
+    verdict.detail = receiver + " has position " + std::to_string(answer.position->value()) +
+                     " and was sent " + std::to_string(position.value());
+    verdict.hint =
+        "a receiver that counts positions needs outseal.in_flight=1 and every event from its"
+        " position on: if it lost its memory, set the position there by hand";
+  }
+  return verdict;
+}
+
+/// Statuses that tell of the moment or of us, not of the event. 407 comes from a proxy; a token
+/// that has expired (401, 403) must not set the whole stream aside.
+bool may_pass(long status) {
+  return status == 401 || status == 403 || status == 407 || status == 408 || status == 425 ||
+         status == 429 || status >= 500;
+}
+
+}  // namespace
+
+HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string& receiver) {
+  if (answer.status == 0)
+    return {.kind = Kind::retry_later,
+            .detail = receiver + ": " + answer.trouble,
+            .hint = answer.hint,
+            .retry_after = answer.retry_after};
+  if (answer.status >= 200 && answer.status < 300) return {};
+  if (answer.status == 409) return judge_conflict(answer, position, receiver);
+  const std::string detail = receiver + " answered " + std::to_string(answer.status);
+  if (answer.status == 410)
+    return {.kind = Kind::gone,
+            .detail = detail + ": it wants no more events",
+            .hint = "start the relay again once it does, or give up the subscription"};
+  if (may_pass(answer.status))
+    return {.kind = Kind::retry_later,
+            .detail = detail,
+            .hint = answer.status == 401 || answer.status == 403
+                        ? "check outseal.secrets_file and outseal.headers_file"
+                        : "",
+            .retry_after = answer.retry_after};
+  if (answer.status >= 400)
+    return {.kind = Kind::rejected,
+            .detail = detail,
+            .hint = "find out there what is wrong with the event, then redrive or discard it"};
+  if (answer.status < 300) return {.kind = Kind::retry_later, .detail = detail};
+  return {.kind = Kind::retry_later,
+          .detail = detail + (answer.trouble.empty() ? "" : ": " + answer.trouble),
+          .hint =
+              "give the URL that the receiver has now; only 307 and 308 to the same scheme,"
+              " host and port are followed"};
+}
+
+}  // namespace outseal::sinks

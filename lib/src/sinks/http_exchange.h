@@ -1,0 +1,59 @@
+// Requests on their way: libcurl's multi interface behind a start and a wait.
+//
+// HTTP/1.1 over connections that are kept; nothing is taken from the environment (proxies, netrc,
+// cookies). An answer counts once it is whole; of its body only the length is looked at, and one
+// that is too long is cut off.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sinks/http_answer.h"
+#include "sinks/http_message.h"
+#include "sinks/http_options.h"
+
+namespace outseal::sinks {
+
+/// Longest header and longest body of an answer, in bytes. Chosen by us: nothing in them is needed.
+inline constexpr std::size_t kAnswerBytesMax = 64U << 10U;
+/// Redirects that are followed for one request.
+inline constexpr int kRedirectsMax = 5;
+
+/// Answers, each with the ticket of its request.
+using HttpAnswers = std::vector<std::pair<std::size_t, HttpAnswer>>;
+
+/// Threads: Not thread-safe; one thread at a time.
+class HttpExchange {
+ public:
+  /// `options` must outlive it.
+  /// @throws Error{internal} if libcurl cannot be set up.
+  explicit HttpExchange(const HttpSinkOptions& options);
+  ~HttpExchange();
+  HttpExchange(const HttpExchange&) = delete;
+  HttpExchange& operator=(const HttpExchange&) = delete;
+
+  /// Signs and sends `message`, whose bytes must stay until its answer was returned by wait().
+  void start(std::size_t ticket, const HttpMessage& message);
+  /// Requests without an answer.
+  std::size_t under_way() const;
+  /// Waits until at least one request under way has ended; none waits longer than its timeouts.
+  HttpAnswers wait();
+
+ private:
+  struct Transfer;
+  struct Shared;
+
+  void send(Transfer& transfer);
+  bool follow(Transfer& transfer, HttpAnswer& answer);
+  void collect_ended(HttpAnswers& answers);
+  void end_stalled(HttpAnswers& answers);
+  void end(Transfer& transfer, HttpAnswer answer, HttpAnswers& answers);
+
+  const HttpSinkOptions& options_;
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace outseal::sinks

@@ -1,0 +1,171 @@
+#include "sinks/http_options.h"
+
+#include <fstream>
+#include <functional>
+
+#include "outseal/error.h"
+#include "sinks/http_endpoint.h"
+#include "sinks/webhook_signature.h"
+
+namespace outseal::sinks {
+namespace {
+
+constexpr std::string_view kPrefix = "outseal.";
+/// Chosen by us: while one secret replaces another there are two.
+constexpr std::size_t kSecretsMax = 8;
+constexpr std::size_t kHeadersMax = 64;
+
+[[noreturn]] void refuse(const std::string& message, const std::string& hint) {
+  throw Error{ErrorCode::invalid_argument, "http sink", message, {.hint = hint}};
+}
+
+[[noreturn]] void refuse_file(const std::string& message, const std::string& hint = {}) {
+  throw Error{ErrorCode::invalid_config, "http sink", message, {.hint = hint}};
+}
+
+std::string_view without_spaces(std::string_view text) {
+  const auto begin = text.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r") + 1 - begin);
+}
+
+/// The value of outseal.`name`; empty if it is not given.
+std::string parameter(const Url& url, std::string_view name) {
+  const auto found = url.parameters.find(std::string{kPrefix} + std::string{name});
+  return found == url.parameters.end() ? "" : found->second;
+}
+
+std::ifstream open_file(const std::string& name, const std::string& path) {
+  std::ifstream file{path};
+  // A folder can be opened, but not read.
+  if (!file || file.peek() == std::ifstream::traits_type::eof())
+    refuse_file("outseal." + name + " cannot be read or is empty: " + path,
+                "give the path of a file that the relay may read");
+  return file;
+}
+
+/// The path in outseal.`name`, which can be read; empty if it is not given.
+std::string readable_file(const Url& url, const std::string& name) {
+  std::string path = parameter(url, name);
+  if (!path.empty()) static_cast<void>(open_file(name, path));
+  return path;
+}
+
+/// Gives each line of the file in outseal.`name` to `take`, which says what is wrong with it.
+/// Empty lines and those that begin with '#' are skipped.
+void read_lines(const Url& url, const std::string& name,
+                const std::function<std::string(std::string_view)>& take) {
+  const std::string path = parameter(url, name);
+  if (path.empty()) return;
+  std::ifstream file = open_file(name, path);
+  std::string line;
+  std::size_t taken = 0;
+  for (std::size_t number = 1; std::getline(file, line); ++number) {
+    const std::string_view text = without_spaces(line);
+    if (text.empty() || text.starts_with('#')) continue;
+    if (const std::string fault = take(text); !fault.empty())
+      refuse_file(path + ":" + std::to_string(number) + ": " + fault);
+    ++taken;
+  }
+  if (taken == 0) refuse_file("outseal." + name + " holds nothing: " + path);
+}
+
+void read_secrets(const Url& url, std::vector<std::string>& secrets) {
+  read_lines(url, "secrets_file", [&](std::string_view line) -> std::string {
+    if (secrets.size() == kSecretsMax) return "more than 8 secrets";
+    std::string secret = parse_webhook_secret(line);
+    if (secret.empty()) return "not a secret of the form whsec_<base64 of 24 to 64 bytes>";
+    secrets.push_back(std::move(secret));
+    return {};
+  });
+}
+
+void read_headers(const Url& url, std::vector<HttpHeader>& headers) {
+  read_lines(url, "headers_file", [&](std::string_view line) -> std::string {
+    if (headers.size() == kHeadersMax) return "more than 64 headers";
+    const auto colon = line.find(':');
+    if (colon == std::string_view::npos || !is_http_token(line.substr(0, colon)))
+      return "not of the form Name: value";
+    const std::string_view name = line.substr(0, colon);
+    const std::string_view value = without_spaces(line.substr(colon + 1));
+    if (is_reserved_header(name)) return "the header \"" + std::string{name} + "\" is the sink's";
+    if (value.empty() || !is_http_value(value)) return "not a header value";
+    headers.emplace_back(name, value);
+    return {};
+  });
+}
+
+/// The endpoint with the parameters that are not ours.
+std::string endpoint_of(const Url& url) {
+  if (url.rest.find('#') != std::string::npos)
+    refuse("a URL to post to has no fragment", "remove the '#' and what follows it");
+  std::string text = url.scheme + ":" + url.rest;
+  char before = '?';
+  for (const auto& [name, value] : url.parameters) {
+    if (name.starts_with(kPrefix)) continue;
+    text += before;
+    append_percent_encoded(text, name);
+    text += '=';
+    append_percent_encoded(text, value);
+    before = '&';
+  }
+  const auto origin = HttpOrigin::of(text);
+  if (!url.rest.starts_with("//") || url.rest.starts_with("///") || !origin)
+    refuse("\"" + url.redacted() + "\" is not a URL to post to",
+           "write it as https://host/path, what is not ASCII percent-encoded");
+  if (origin->has_user)
+    refuse("the URL holds a user name or password",
+           "put an Authorization header into the file of outseal.headers_file");
+  return text;
+}
+
+std::string proxy_of(const Url& url) {
+  std::string proxy = parameter(url, "proxy");
+  if (proxy.empty()) return proxy;
+  const auto origin = HttpOrigin::of(proxy);
+  if (!origin || (origin->scheme != "http" && origin->scheme != "https") || origin->has_user)
+    refuse("outseal.proxy is not a URL of the form http://host:port",
+           "http and https proxies that want no password can be used");
+  return proxy;
+}
+
+std::chrono::milliseconds milliseconds(const Url& url, const char* name, std::uint64_t fallback) {
+  return std::chrono::milliseconds{url.number(name, fallback, 1, HttpSinkOptions::kTimeoutMax_ms)};
+}
+
+}  // namespace
+
+HttpSinkOptions HttpSinkOptions::from(const Url& url) {
+  Url ours = url;
+  std::erase_if(ours.parameters,
+                [](const auto& parameter) { return !parameter.first.starts_with(kPrefix); });
+  ours.refuse_parameters_except(
+      "outseal.mode outseal.in_flight outseal.event_bytes_max outseal.timeout_ms"
+      " outseal.connect_timeout_ms outseal.stall_timeout_ms outseal.secrets_file"
+      " outseal.headers_file outseal.ca_file outseal.cert_file outseal.key_file outseal.proxy");
+  HttpSinkOptions options;
+  options.endpoint = endpoint_of(url);
+  options.shown = url.redacted();
+  if (const std::string mode = parameter(url, "mode"); mode == "structured")
+    options.structured = true;
+  else if (!mode.empty() && mode != "binary")
+    refuse("outseal.mode is neither binary nor structured", "leave it out for binary");
+  options.in_flight =
+      static_cast<std::size_t>(url.number("outseal.in_flight", kInFlightDefault, 1, kInFlightMax));
+  options.event_bytes_max = static_cast<std::size_t>(
+      url.number("outseal.event_bytes_max", kEventBytesDefault, kEventBytesMin, kEventBytesMax));
+  options.timeout = milliseconds(url, "outseal.timeout_ms", kTimeoutDefault_ms);
+  options.connect_timeout = milliseconds(url, "outseal.connect_timeout_ms", kConnectDefault_ms);
+  options.stall_timeout = milliseconds(url, "outseal.stall_timeout_ms", kStallDefault_ms);
+  read_secrets(url, options.secrets);
+  read_headers(url, options.headers);
+  options.ca_file = readable_file(url, "ca_file");
+  options.cert_file = readable_file(url, "cert_file");
+  options.key_file = readable_file(url, "key_file");
+  options.proxy = proxy_of(url);
+  if (options.cert_file.empty() != options.key_file.empty())
+    refuse("outseal.cert_file and outseal.key_file belong together", "give both or none");
+  return options;
+}
+
+}  // namespace outseal::sinks

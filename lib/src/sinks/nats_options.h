@@ -1,0 +1,44 @@
+// What a nats: URL says.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "base/url.h"
+
+namespace outseal::sinks {
+
+/// nats://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...]/STREAM?NAME=VALUE&...
+struct NatsSinkOptions {
+  static constexpr std::size_t kInFlightDefault = 4'096;
+  static constexpr std::size_t kInFlightMax = 16'384;
+  static constexpr std::chrono::milliseconds kTimeoutDefault{5'000};
+  static constexpr std::size_t kReplicasMax = 5;
+
+  std::vector<std::string> servers;  ///< nats://HOST:PORT each.
+  std::string user = {};
+  std::string password = {};  ///< As it stands in the URL; a file is better.
+  std::string password_file;  ///< Read each time that the sink is opened; its first line counts.
+  std::string creds;          ///< A .creds file (JWT and seed).
+  std::string stream = {};
+  std::string subject;  ///< See NatsSubject.
+  /// Others write the stream too: no condition on its sequence, so duplicates are only recognised
+  /// within the stream's duplicate window.
+  bool shared = false;
+  bool create = false;                       ///< Create the stream if it is missing.
+  std::size_t replicas = 1;                  ///< Of a stream that is created.
+  bool allow_memory = false;                 ///< Take a stream that is gone with its server.
+  std::size_t in_flight = kInFlightDefault;  ///< Messages sent and not yet acknowledged.
+  std::chrono::milliseconds timeout = kTimeoutDefault;  ///< For connecting and for each answer.
+  bool tls = false;       ///< Refuse a server without TLS. One that wants TLS always gets it.
+  std::string ca_file;    ///< Trust these instead of the system's. Implies tls, as do the next two.
+  std::string cert_file;  ///< Of ourselves, with key_file.
+  std::string key_file;
+
+  /// @throws Error{invalid_argument} naming the parameter; never its value.
+  static NatsSinkOptions parse(const Url& url);
+};
+
+}  // namespace outseal::sinks

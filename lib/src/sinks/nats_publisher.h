@@ -1,0 +1,70 @@
+// Sends the messages of a batch, many at a time, and accounts for each acknowledgement.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/batch.h"
+#include "sinks/nats_connection.h"
+
+namespace outseal::sinks {
+
+/// Sends over one connection. Each has a reply subject of its own, so an acknowledgement of what an
+/// earlier one sent never reaches it.
+///
+/// Threads: Not thread-safe; one thread at a time.
+class NatsPublisher {
+ public:
+  NatsPublisher(const NatsConnection& connection, const NatsSinkOptions& options);
+  ~NatsPublisher();
+
+  /// Where to publish to. If this fails, no acknowledgement would ever come.
+  natsStatus subscribe();
+
+  struct Outcome {
+    enum class Status {
+      stored,    ///< All of it.
+      conflict,  ///< The stream does not end where we thought.
+      in_doubt,  ///< Anything else: look at the stream before anything more is sent.
+    };
+    Status status = Status::stored;
+    std::size_t done = 0;             ///< Entries known to be stored, from the batch's start.
+    std::uint64_t last_sequence = 0;  ///< Of entries[done - 1].
+    std::string detail = {};
+  };
+
+  /// Publishes entries[from..end). Unless the stream is shared, each message is stored only
+  ///  - if the stream's last sequence is that of the message before it, the first one's
+  ///    `last_sequence`; so when one is lost, those behind it are refused, and
+  ///  - behind the first one, if the last message is the event before it: if one was refused, but
+  ///    its sequence was given to another message or to none, those behind it are refused too.
+  Outcome publish(const Batch& batch, std::size_t from, std::size_t end,
+                  std::uint64_t last_sequence);
+
+  /// The most bytes that the server will count for a message.
+  std::size_t wire_bytes_max(const NatsMessageView& message) const;
+
+ private:
+  struct Reply;
+  struct Flight;
+
+  natsStatus send(const Batch& batch, std::size_t index, const Flight& flight);
+  void take_reply(Flight& flight);
+  void read_reply(natsMsg* message, Flight& flight);
+  void wait_for_reply(Flight& flight);
+
+  const NatsConnection& connection_;
+  const NatsSinkOptions& options_;
+  std::string inbox_;
+  NatsSubscriptionPtr replies_;
+  std::unique_ptr<Reply> reply_;
+  std::string scratch_;
+};
+
+}  // namespace outseal::sinks

@@ -1,0 +1,63 @@
+// Who leads, who stands by and for how long, and what an operator is told on the way.
+#include "unit/core_stage.h"
+
+using namespace outseal;
+using namespace outseal::relay;
+using namespace outseal::test;
+using namespace std::chrono_literals;
+
+TEST_CASE("a relay stands by while the subscription is paused, says so once, and looks again") {
+  Relay relay;
+  relay.on(LeasePaused{});
+  CHECK(relay.get<Report>().event == "paused");
+  CHECK(relay.find<Finish>() == nullptr);
+  CHECK(relay.get<Wait>().duration == 1s);
+  for (int i = 0; i < 3; ++i) {
+    relay.now += 1s;
+    relay.on(TimerFired{});
+    relay.get<AcquireLease>();
+    relay.on(LeasePaused{});
+    CHECK(relay.find<Report>() == nullptr);
+  }
+  relay.now += 1s;
+  relay.on(TimerFired{});
+  relay.on(LeaseGranted{state_of(0, 0)});
+  CHECK(relay.get<Report>().event == "leading");
+  relay.on(Fenced{});
+  relay.now += 1s;
+  relay.on(TimerFired{});
+}
+
+TEST_CASE("a draining relay of a paused subscription ends, and has not drained") {
+  Relay relay{{.drain = true}};
+  relay.on(LeasePaused{});
+  CHECK(relay.get<Report>().event == "paused");
+  CHECK_FALSE(relay.get<Finish>().drained);
+}
+
+TEST_CASE("what a sink says about itself when it is opened is reported once") {
+  Relay relay;
+  relay.lead(0, 0);
+  const SinkOpened weak{{.tail = Tail{}, .detail = "kept in memory", .hint = "use files"}};
+  relay.on(weak);
+  CHECK(relay.get<Report>().event == "sink_warning");
+  CHECK(relay.get<Report>().detail == "kept in memory; use files");
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .detail = "gone"}});
+  relay.now += 60s;
+  relay.on(TimerFired{});
+  relay.on(weak);
+  CHECK(relay.find<Report>() == nullptr);
+}
+
+TEST_CASE("a draining relay gives up on a standing leader or sink after its patience") {
+  Relay relay{{.drain = true, .standby_max = 5s}};
+  for (int i = 0; i < 20 && relay.find<Halt>() == nullptr; ++i) {
+    if (relay.find<AcquireLease>() != nullptr) relay.on(LeaseDenied{"other", 9s});
+    if (relay.find<Halt>() != nullptr) break;
+    relay.now += 1s;
+    relay.on(TimerFired{});
+  }
+  CHECK(relay.get<Halt>().code == ErrorCode::lease_lost);
+}

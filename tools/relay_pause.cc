@@ -1,0 +1,37 @@
+// outseal-relay pause, resume: an operator stops a subscription without stopping its relays.
+#include <string>
+
+#include "console.h"
+#include "database.h"
+#include "relay_commands.h"
+#include "store/audit.h"
+#include "store/pause.h"
+
+namespace outseal::tools {
+
+namespace {
+
+using Change = bool (*)(sql::Connection&, std::string_view, const store::PauseDecision&);
+
+int change(const Settings& settings, Change make, const std::string& state) {
+  const std::string name = settings.text(Option::subscription);
+  const std::string actor = settings.text(Option::actor);
+  const store::PauseDecision decision{.actor = actor.empty() ? store::current_actor() : actor,
+                                      .reason = settings.text(Option::reason)};
+  const auto connection = open_database(settings);
+  const bool changed = make(*connection, name, decision);
+  if (settings.toggle(Option::json))
+    print_line(
+        JsonObject{}.add("subscription", name).add("state", state).add("changed", changed).text());
+  else
+    print_line(name + (changed ? " is " : " was already ") + state);
+  return kExitFine;
+}
+
+}  // namespace
+
+int relay_pause(const Settings& settings) { return change(settings, store::pause, "paused"); }
+
+int relay_resume(const Settings& settings) { return change(settings, store::resume, "running"); }
+
+}  // namespace outseal::tools

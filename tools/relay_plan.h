@@ -1,0 +1,28 @@
+// What `outseal-relay run` is to do for each subscription: checked as far as it can be before
+// anything is opened.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/url.h"
+#include "model/sink.h"
+#include "options.h"
+#include "relay/relay.h"
+
+namespace outseal::tools {
+
+struct RelayPlan {
+  Url sink;
+  relay::RelayOptions options;
+
+  const std::string& name() const { return options.subscription.name; }
+  /// @throws Error{invalid_argument} for an unknown scheme or parameter.
+  std::unique_ptr<Sink> make_sink() const;
+};
+
+/// @throws Error{invalid_config} or Error{invalid_argument} naming where the bad value came from,
+///         also for two subscriptions that cannot have the same sink.
+std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings);
+
+}  // namespace outseal::tools
