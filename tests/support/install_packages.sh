@@ -46,7 +46,8 @@ if [[ " ${missing[*]} " =~ " postgresql " ]]; then
   added+=("$no_cluster")
   echo 'create_main_cluster = false' | "${as_root[@]}" install -D -m 644 /dev/stdin "$no_cluster"
 fi
-if [[ " ${missing[*]} " =~ " postgresql "|" pgbouncer "|" nats-server " && ! -e $no_services ]]; then
+with_service=' (postgresql|pgbouncer|nats-server) '
+if [[ " ${missing[*]} " =~ $with_service && ! -e $no_services ]]; then
   added+=("$no_services")
   printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$no_services"
 fi

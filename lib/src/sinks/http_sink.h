@@ -1,8 +1,9 @@
 // The `http:` and `https:` sink: each event is one POST to a webhook receiver, at least once.
 //
-// HTTP has no conditional append, so the guarantee is completed by the receiver: it keeps either
-// the ids of the events it has taken (`webhook-id`), or one row a stream (`outseal-stream`,
-// `outseal-position`, `outseal-previous-id`), in the transaction of what it does. examples/webhook_receiver.cc is one.
+// HTTP has no conditional append, so the guarantee is completed by the receiver: in the transaction
+// of what it does it keeps either the ids of the events that it has taken (`webhook-id`), or one
+// row a stream (`outseal-stream`, `outseal-position`, `outseal-previous-id`), as
+// examples/webhook_receiver.cc does.
 //
 //   (1) Of each key at most one event is under way, and it is the first that is not delivered.
 //   (2) Once an event is refused nothing behind it is started, once one is to be sent again
