@@ -1,74 +1,22 @@
 // The http: sink over TLS, with authorities made here: whom it trusts, and whom it does not.
 #include <doctest/doctest.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
-
-#include <cstdio>
-#include <stdexcept>
 
 #include "conformance/http_receiver.h"
+#include "support/certificate.h"
 #include "support/temp_folder.h"
 
 namespace outseal::test {
 namespace {
 
 using Status = DeliveryResult::Status;
-using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
-using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
-
-void require(bool done) {
-  if (!done) throw std::runtime_error{"OpenSSL failed"};
-}
-
-/// A key with a certificate, from `issuer` or from itself.
-struct Identity {
-  Key key{EVP_EC_gen("P-256"), &EVP_PKEY_free};
-  Certificate certificate{X509_new(), &X509_free};
-
-  /// `extension` is subjectAltName or basicConstraints with its value.
-  Identity(const std::string& name, int extension, const std::string& value,
-           const Identity* issuer) {
-    static long serial = 0;
-    X509* x509 = certificate.get();
-    require(key && x509 != nullptr && X509_set_version(x509, 2) == 1);
-    ASN1_INTEGER_set(X509_get_serialNumber(x509), ++serial);
-    X509_gmtime_adj(X509_getm_notBefore(x509), -3'600);
-    X509_gmtime_adj(X509_getm_notAfter(x509), 3'600);
-    X509_set_pubkey(x509, key.get());
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
-    const Identity& signer = issuer == nullptr ? *this : *issuer;
-    X509_set_issuer_name(x509, X509_get_subject_name(signer.certificate.get()));
-    X509_EXTENSION* made = X509V3_EXT_conf_nid(nullptr, nullptr, extension, value.c_str());
-    require(made != nullptr && X509_add_ext(x509, made, -1) == 1);
-    X509_EXTENSION_free(made);
-    require(X509_sign(x509, signer.key.get(), EVP_sha256()) > 0);
-  }
-
-  void write_certificate(const std::string& path) const {
-    std::FILE* file = std::fopen(path.c_str(), "w");
-    require(file != nullptr && PEM_write_X509(file, certificate.get()) == 1);
-    std::fclose(file);
-  }
-  void write_key(const std::string& path) const {
-    std::FILE* file = std::fopen(path.c_str(), "w");
-    require(file != nullptr &&
-            PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
-    std::fclose(file);
-  }
-};
-
-Identity make_authority(const std::string& name) {
-  return {name, NID_basic_constraints, "critical,CA:TRUE", nullptr};
-}
 
 /// An authority, somebody else's authority, and a server that the first one vouches for.
 struct Stage {
   TempFolder folder;
-  Identity authority = make_authority("our authority");
-  Identity stranger = make_authority("a stranger");
-  Identity server{"receiver", NID_subject_alt_name, "DNS:localhost", &authority};
-  Identity client{"relay", NID_subject_alt_name, "DNS:relay", &authority};
+  Identity authority = Identity::authority("our authority");
+  Identity stranger = Identity::authority("a stranger");
+  Identity server{"receiver", "DNS:localhost", authority};
+  Identity client{"relay", "DNS:relay", authority};
   std::unique_ptr<HttpReceiver> receiver;
 
   explicit Stage(bool asks_for_certificate = false) {
@@ -79,11 +27,11 @@ struct Stage {
     X509_STORE* clients = nullptr;
     if (asks_for_certificate) {
       clients = X509_STORE_new();
-      X509_STORE_add_cert(clients, authority.certificate.get());
+      X509_STORE_add_cert(clients, authority.certificate());
     }
     receiver = std::make_unique<HttpReceiver>(
         [](const httplib::Request&, httplib::Response& response) { response.status = 200; },
-        std::make_unique<httplib::SSLServer>(server.certificate.get(), server.key.get(), clients));
+        std::make_unique<httplib::SSLServer>(server.certificate(), server.key(), clients));
   }
 
   std::string url(const std::string& host, const std::string& ca,
@@ -156,7 +104,7 @@ TEST_CASE("a redirect from TLS to plain HTTP is not followed") {
         response.status = 307;
         response.set_header("Location", plain.url());
       },
-      std::make_unique<httplib::SSLServer>(stage.server.certificate.get(), stage.server.key.get())};
+      std::make_unique<httplib::SSLServer>(stage.server.certificate(), stage.server.key())};
   const auto result = deliver_to("https://localhost:" + std::to_string(secure.port()) +
                                  "/?outseal.ca_file=" + stage.folder.file("ca.pem"));
   CHECK(result.status == Status::retry_later);

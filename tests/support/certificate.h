@@ -22,8 +22,8 @@ class Identity {
   Identity(const std::string& name, const std::string& names, const Identity& issuer)
       : Identity{name, NID_subject_alt_name, names, &issuer} {}
 
-  const X509* certificate() const { return certificate_.get(); }
-  const EVP_PKEY* key() const { return key_.get(); }
+  X509* certificate() const { return certificate_.get(); }
+  EVP_PKEY* key() const { return key_.get(); }
 
   void write_certificate(const std::string& path) const {
     const File file{std::fopen(path.c_str(), "w"), &std::fclose};

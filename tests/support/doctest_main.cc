@@ -7,3 +7,7 @@
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() { return "leak:libsoci_postgresql\n"; }
 #endif
+
+// ThreadSanitizer does not see what orders the threads of a library that was built without it.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() { return "race:libcpp-httplib.so\n"; }
