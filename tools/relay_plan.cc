@@ -122,6 +122,7 @@ std::unique_ptr<Sink> RelayPlan::make_sink() const {
 
 std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings) {
   std::vector<RelayPlan> plans;
+  plans.reserve(settings.size());
   for (const Settings& each : settings) plans.push_back(plan_of(each));
   check_sinks(plans);
   for (RelayPlan& plan : plans)

@@ -217,6 +217,7 @@ int relay_run(const std::vector<Settings>& settings) {
   // Before the sinks, which may start threads of their own.
   const SignalWatch signals;
   std::vector<std::unique_ptr<Sink>> sinks;
+  sinks.reserve(plans.size());
   for (const RelayPlan& plan : plans) sinks.push_back(plan.make_sink());
 
   const std::vector<Ending> endings =

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "conformance/nats_fixture.h"
+#include "outseal/error.h"
 #include "support/scale.h"
 
 namespace outseal::test {
@@ -74,7 +75,16 @@ TEST_CASE("a stream of three replicas whose leader is killed in the middle holds
   for (bool delivered = false; !delivered; stored = open_at_last(*sink).position.value())
     delivered =
         sink->deliver(make_batch(*sink, tail_of(stored), 100), 0).status == Status::delivered;
-  const auto found = positions_in(*sink);
+  // A stream whose leader has just been killed again may not answer for a while.
+  std::vector<std::uint64_t> found;
+  wait_until("the stream to be readable", [&] {
+    try {
+      found = positions_in(*sink);
+      return found.size() >= stored;
+    } catch (const Error&) {
+      return false;
+    }
+  });
   CHECK(found.size() == stored);
   for (std::size_t i = 0; i < found.size(); ++i)
     REQUIRE_MESSAGE(found[i] == i + 1, "message " << i << " is at position " << found[i]);

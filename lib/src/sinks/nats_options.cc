@@ -21,7 +21,7 @@ std::string text(const Url& url, const char* name) {
 
 bool flag(const Url& url, const char* name) {
   const std::string value = text(url, name);
-  if (value != "" && value != "true" && value != "false")
+  if (!value.empty() && value != "true" && value != "false")
     refuse("parameter \"" + std::string{name} + "\" must be true or false", {});
   return value == "true";
 }

@@ -152,7 +152,6 @@ Outcome NatsPublisher::publish(const Batch& batch, std::size_t from, std::size_t
         break;
       }
       ++flight.sent;
-      failpoint("nats_message_sent");
     }
     // Half of them at once: sending one for each that comes back would wake a thread each time.
     const std::size_t low = flight.may_send() ? options_.in_flight / 2 : 0;
