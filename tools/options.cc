@@ -122,7 +122,7 @@ std::vector<const ConfigTable*> choose_tables(const Command& command, const Call
            "pick one with --subscription NAME: " + names_of(tables));
   if (tables.size() > 1) refuse_for_several(call, tables.size());
   std::vector<const ConfigTable*> all;
-  all.reserve(all.size() + tables.size());
+  all.reserve(tables.size());
   for (const ConfigTable& table : tables) all.push_back(&table);
   return all;
 }
