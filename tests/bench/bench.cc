@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string_view>
 
@@ -120,7 +121,7 @@ class AwakeCores {
   AwakeCores() : file_{::open("/dev/cpu_dma_latency", O_WRONLY | O_CLOEXEC)} {
     constexpr std::int32_t kLatency_us = 0;
     const bool held = file_ >= 0 && ::write(file_, &kLatency_us, sizeof kLatency_us) > 0;
-    std::printf("idle cores: %s\n",
+    std::printf("  idle cores: %s\n",
                 held ? "kept awake" : "may sleep (root could keep them awake); ratios get worse");
   }
   ~AwakeCores() {
@@ -165,9 +166,10 @@ int run(int argc, char** argv) {
     for (const Benchmark& benchmark : kBenchmarks) chosen.push_back(&benchmark);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // Figures come when they are there, also into a file.
   print_machine(size);
-  const AwakeCores awake;
   for (const Benchmark* benchmark : chosen) {
     std::printf("\n%s: %s\n", benchmark->name.data(), benchmark->summary.data());
+    std::optional<AwakeCores> awake;  // But not where sleep is what is measured.
+    if (benchmark->run != pg_idle) awake.emplace();
     const double took = seconds([&] { benchmark->run(size); });
     std::printf("  (took %.0f s)\n", took);
   }

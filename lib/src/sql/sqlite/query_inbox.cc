@@ -22,7 +22,8 @@ std::string_view receive_text(Query query) {
     // stream, position, event id, id of the event before or ''
     case Query::receive_position:
       return "UPDATE outseal_inbox_position SET position = ?2, last_event_id = ?3,"
-             " updated_at = " OUTSEAL_NOW " WHERE stream = ?1 AND position = ?2 - 1"
+             " updated_at = " OUTSEAL_NOW
+             " WHERE stream = ?1 AND position = ?2 - 1"
              " AND last_event_id = ?4";
     // stream
     case Query::insert_inbox_position:
