@@ -47,7 +47,9 @@ void failpoint(const char* name) {
   trace(name);
   if (plan.name != name) return;
   if (++hits != plan.hit) return;
-  ::kill(::getpid(), std::getenv("OUTSEAL_FAILPOINT_SIGNAL") == nullptr ? SIGKILL : SIGSTOP);
+  // To this thread: a signal to the process may reach another one first, and this one would go on
+  // for a moment, for example into a transaction.
+  ::raise(std::getenv("OUTSEAL_FAILPOINT_SIGNAL") == nullptr ? SIGKILL : SIGSTOP);
 }
 
 bool mutant(const char* name) {
