@@ -4,7 +4,7 @@
 
 #include "conformance/http_receiver.h"
 #include "conformance/sink_suite.h"
-#include "sinks/http_fields.h"
+#include "sinks/cloudevents.h"
 
 namespace outseal::test {
 namespace {

@@ -111,6 +111,21 @@ std::string plain_text(std::string_view text, std::size_t bytes_max) {
   return plain;
 }
 
+std::string lower_case(std::string_view text) {
+  std::string lower{text};
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  return lower;
+}
+
+void append_percent_encoded_byte(std::string& out, char byte) {
+  static constexpr char kDigits[] = "0123456789ABCDEF";
+  const auto value = static_cast<std::uint8_t>(byte);
+  out += '%';
+  out += kDigits[value >> 4U];
+  out += kDigits[value & 15U];
+}
+
 void append_json_string(std::string& out, std::string_view text) {
   static constexpr char kDigits[] = "0123456789abcdef";
   out += '"';
@@ -191,6 +206,11 @@ bool topic_matches_any(const std::vector<std::string>& patterns, std::string_vie
 
 // Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days. The era
 // has 400 years and starts on 1 March, so that the leap day is the last one of its year.
+bool is_rfc3339_time(std::int64_t milliseconds) {
+  constexpr std::int64_t kLast = 253'402'300'799'999;  // 9999-12-31T23:59:59.999Z
+  return milliseconds >= 0 && milliseconds <= kLast;
+}
+
 void append_rfc3339(std::string& out, std::int64_t milliseconds) {
   constexpr std::int64_t kDayMs = 86'400'000;
   std::int64_t days = milliseconds / kDayMs;

@@ -24,10 +24,19 @@ void append_json_string(std::string& out, std::string_view text);
 /// Appends `bytes` to `out` in standard base64 with padding (RFC 4648, section 4).
 void append_base64(std::string& out, std::string_view bytes);
 
+/// `text` with its ASCII letters in lower case.
+std::string lower_case(std::string_view text);
+
+/// Appends `byte` as "%XX" (RFC 3986, section 2.1).
+void append_percent_encoded_byte(std::string& out, char byte);
+
 /// True if `topic` matches `pattern`, where '*' stands for any number of characters.
 bool topic_matches(std::string_view pattern, std::string_view topic);
 /// True if `topic` matches at least one of `patterns`.
 bool topic_matches_any(const std::vector<std::string>& patterns, std::string_view topic);
+
+/// True for times that RFC 3339 can write, from 1970 on: it has four digits for the year.
+bool is_rfc3339_time(std::int64_t milliseconds);
 
 /// Appends `milliseconds` since 1970 UTC as RFC 3339, for example "2026-01-31T23:59:59.999Z".
 void append_rfc3339(std::string& out, std::int64_t milliseconds);

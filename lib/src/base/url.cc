@@ -82,6 +82,11 @@ std::string Url::redacted() const {
   return text.substr(0, colon) + text.substr(at);
 }
 
+std::string Url::text(std::string_view name) const {
+  const auto found = parameters.find(std::string{name});
+  return found == parameters.end() ? std::string{} : found->second;
+}
+
 std::uint64_t Url::number(std::string_view name, std::uint64_t fallback, std::uint64_t min,
                           std::uint64_t max) const {
   const auto found = parameters.find(std::string{name});

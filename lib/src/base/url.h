@@ -21,6 +21,9 @@ struct Url {
   /// The URL without any password and query parameters; safe to log, to store and to compare.
   std::string redacted() const;
 
+  /// A parameter as it was given; empty if it is absent.
+  std::string text(std::string_view name) const;
+
   /// A parameter as a whole number, or `fallback` if it is absent.
   /// @throws Error{invalid_argument} if it is no number or outside of [min, max].
   std::uint64_t number(std::string_view name, std::uint64_t fallback, std::uint64_t min,

@@ -15,9 +15,6 @@ constexpr std::string_view kHeadPosition = R"({"specversion":"1.0","position":)"
 constexpr std::string_view kHeadId = R"(,"id":")";
 constexpr std::string_view kHeadSource = R"(","source":)";
 
-/// RFC 3339 has four digits for the year.
-constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
-
 /// Documents up to this size share one parser; the memory for a larger one is given back.
 constexpr std::size_t kParserBytesKept = 1U << 20U;
 constexpr std::size_t kParserBytesAtFirst = 16U << 10U;
@@ -162,6 +159,15 @@ bool JsonCheck::is_object(std::string_view text) {
   return valid;
 }
 
+void append_attribute(std::string& out, std::string_view text) {
+  for (const char c : text) {
+    if (c > ' ' && c <= '~' && c != '"' && c != '%')
+      out += c;
+    else
+      append_percent_encoded_byte(out, c);
+  }
+}
+
 CloudEventsEncoder::CloudEventsEncoder(std::string_view event_source, std::size_t line_bytes_max)
     : line_bytes_max_{line_bytes_max} {
   if (event_source.empty() || !is_utf8(event_source))
@@ -215,8 +221,7 @@ std::optional<std::string> CloudEventsEncoder::refusal(const EventRow& row) {
   if (!is_utf8(row.content_type)) return "its content type is not UTF-8";
   if (row.headers != "{}" && !json_.is_object(row.headers))
     return "its headers are not a JSON object in UTF-8";
-  if (row.created_at_ms < 0 || row.created_at_ms > kTimeMsMax)
-    return "its time is not between the years 1970 and 9999";
+  if (!is_rfc3339_time(row.created_at_ms)) return "its time is not between the years 1970 and 9999";
   return std::nullopt;
 }
 

@@ -47,6 +47,10 @@ class JsonCheck {
   std::unique_ptr<Parser> parser_;  ///< Reused: it keeps its memory from event to event.
 };
 
+/// Appends `text`, which is UTF-8, as the value of an attribute in a header of HTTP or NATS.
+/// Source: CloudEvents 1.0.2, HTTP Protocol Binding, section 3.1.3.2 "HTTP Header Values".
+void append_attribute(std::string& out, std::string_view text);
+
 /// Renders events. Pure: the same row, position and source give the same bytes.
 ///
 /// Threads: Not thread-safe; one thread at a time.

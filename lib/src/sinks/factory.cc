@@ -115,8 +115,7 @@ void refuse_source_as_sink(const Url& database, const Url& sink) {
 }
 
 bool takes_several_subscriptions(const Url& url) {
-  const auto shared = url.parameters.find("shared");
-  if (url.scheme == "nats") return shared != url.parameters.end() && shared->second == "true";
+  if (url.scheme == "nats") return url.text("shared") == "true";
   return url.scheme != "file" && url.scheme != "stdout";
 }
 

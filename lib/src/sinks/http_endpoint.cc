@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "sinks/http_fields.h"
+#include "base/text.h"
 
 namespace outseal::sinks {
 namespace {

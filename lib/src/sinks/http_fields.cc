@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/text.h"
+
 namespace outseal::sinks {
 namespace {
 
@@ -10,30 +12,7 @@ bool is_alphanumeric(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-template <typename IsPlain>
-void append_encoded(std::string& out, std::string_view text, IsPlain is_plain) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  for (const char c : text) {
-    if (is_plain(c)) {
-      out += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out += '%';
-    out += kDigits[byte >> 4U];
-    out += kDigits[byte & 15U];
-  }
-}
-
 }  // namespace
-
-std::string lower_case(std::string_view text) {
-  std::string lower{text};
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return lower;
-}
 
 bool is_http_token(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
@@ -68,13 +47,12 @@ bool is_credential_header(std::string_view name) {
 }
 
 void append_percent_encoded(std::string& out, std::string_view text) {
-  append_encoded(out, text, [](char c) {
-    return is_alphanumeric(c) || std::string_view{"-._~"}.find(c) != std::string_view::npos;
-  });
-}
-
-void append_attribute(std::string& out, std::string_view text) {
-  append_encoded(out, text, [](char c) { return c > ' ' && c <= '~' && c != '"' && c != '%'; });
+  for (const char c : text) {
+    if (is_alphanumeric(c) || std::string_view{"-._~"}.find(c) != std::string_view::npos)
+      out += c;
+    else
+      append_percent_encoded_byte(out, c);
+  }
 }
 
 }  // namespace outseal::sinks

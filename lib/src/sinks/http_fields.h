@@ -19,14 +19,8 @@ bool is_http_value(std::string_view value);
 bool is_reserved_header(std::string_view name);
 /// True for a header field that speaks of who we are: for the operator, not for an event.
 bool is_credential_header(std::string_view name);
-/// `text` with its ASCII letters in lower case.
-std::string lower_case(std::string_view text);
 
 /// Appends `text` with all but RFC 3986's unreserved characters percent-encoded.
 void append_percent_encoded(std::string& out, std::string_view text);
-
-/// Appends `text`, which is UTF-8, as the value of a CloudEvents attribute.
-/// Source: CloudEvents 1.0.2, HTTP Protocol Binding, section 3.1.3.2 "HTTP Header Values".
-void append_attribute(std::string& out, std::string_view text);
 
 }  // namespace outseal::sinks

@@ -11,8 +11,6 @@ namespace {
 
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kStructuredType = "application/cloudevents+json; charset=utf-8";
-/// RFC 3339 has four digits for the year.
-constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
 
 void append_field(std::string& out, std::string_view name, std::string_view value) {
   out += name;
@@ -34,8 +32,7 @@ std::optional<std::string> refusal(const EventRow& row) {
   if (!is_utf8(row.type)) return "its type is not UTF-8";
   if (row.content_type.empty() || !is_http_value(row.content_type))
     return "its content type cannot be a header field";
-  if (row.created_at_ms < 0 || row.created_at_ms > kTimeMsMax)
-    return "its time is not between the years 1970 and 9999";
+  if (!is_rfc3339_time(row.created_at_ms)) return "its time is not between the years 1970 and 9999";
   return std::nullopt;
 }
 

@@ -31,8 +31,7 @@ std::string_view without_spaces(std::string_view text) {
 
 /// The value of outseal.`name`; empty if it is not given.
 std::string parameter(const Url& url, std::string_view name) {
-  const auto found = url.parameters.find(std::string{kPrefix} + std::string{name});
-  return found == url.parameters.end() ? "" : found->second;
+  return url.text(std::string{kPrefix} + std::string{name});
 }
 
 std::ifstream open_file(const std::string& name, const std::string& path) {

@@ -24,8 +24,6 @@ using Delivery = DeliveryResult::Status;
 /// How long a write waits for other writers of an SQLite file. PostgreSQL has its own limit, see
 /// setting_of().
 constexpr std::chrono::milliseconds kWriteWait{5'000};
-/// The last millisecond of the year 9999: beyond it, databases differ.
-constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
 constexpr std::string_view kEventBytes = "event_bytes_max";
 
 std::int64_t as_number(Position position) { return static_cast<std::int64_t>(position.value()); }
@@ -113,8 +111,7 @@ std::optional<std::string> InboxSink::encode(const EventRow& row, Position posit
     if (!is_storable(text)) return std::string{"its "} + name + " is not UTF-8 or holds a NUL byte";
   if (row.headers != "{}" && !json_.is_object(row.headers))
     return "its headers are not a JSON object in UTF-8";
-  if (row.created_at_ms < 0 || row.created_at_ms > kTimeMsMax)
-    return "its time is not between the years 1970 and 9999";
+  if (!is_rfc3339_time(row.created_at_ms)) return "its time is not between the years 1970 and 9999";
   append_inbox_frame(row, position, out);
   return std::nullopt;
 }

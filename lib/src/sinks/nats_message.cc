@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "outseal/error.h"
+#include "sinks/cloudevents.h"
 
 namespace outseal::sinks {
 namespace {
@@ -22,43 +23,10 @@ constexpr std::array<std::string_view, 11> kOurHeaders{
     "ce-time",  "ce-topic",       kContentType, kNatsOurStream, kNatsOurPosition,
 };
 
-/// RFC 3339 has four digits for the year.
-constexpr std::int64_t kTimeMsMax = 253'402'300'799'999;
-
-std::string as_lower_case(std::string_view text) {
-  std::string lower{text};
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  return lower;
-}
-
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 bool has_control(std::string_view text) {
   return std::any_of(text.begin(), text.end(), is_control);
-}
-
-void append_number(std::string& out, std::uint64_t number) {
-  char text[20];
-  const auto result = std::to_chars(text, text + sizeof text, number);
-  out.append(text, static_cast<std::size_t>(result.ptr - text));
-}
-
-void append_escaped(std::string& out, char c) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  const auto byte = static_cast<unsigned char>(c);
-  out += '%';
-  out += kDigits[byte >> 4U];
-  out += kDigits[byte & 15U];
-}
-
-void append_percent_encoded(std::string& out, std::string_view text) {
-  for (const char c : text) {
-    if (c > ' ' && c <= '~' && c != '"' && c != '%')
-      out += c;
-    else
-      append_escaped(out, c);
-  }
 }
 
 void append_header(std::string& out, std::string_view name, std::string_view value) {
@@ -83,7 +51,7 @@ void append_tokens(std::string& out, std::string_view text, Dots dots) {
     if (plain || separates)
       out += c;
     else
-      append_escaped(out, c);
+      append_percent_encoded_byte(out, c);
   }
 }
 
@@ -99,7 +67,7 @@ std::vector<std::string> split_tokens(std::string_view subject) {
 
 /// Why a header of an event cannot be one of its message.
 std::optional<std::string> header_refusal(std::string_view name, std::string_view value) {
-  const std::string lower = as_lower_case(name);
+  const std::string lower = lower_case(name);
   const auto is_letter = [](char c) { return c > ' ' && c <= '~' && c != ':'; };
   if (name.empty() || !std::all_of(name.begin(), name.end(), is_letter))
     return "a header has a name that NATS cannot carry (printable ASCII without ':')";
@@ -176,7 +144,7 @@ bool subjects_overlap(std::string_view one, std::string_view other) {
 
 std::string percent_encoded(std::string_view text) {
   std::string out;
-  append_percent_encoded(out, text);
+  append_attribute(out, text);
   return out;
 }
 
@@ -227,8 +195,7 @@ std::optional<std::string> NatsEncoder::refusal(const EventRow& row) {
   if (has_control(row.content_type) || !is_utf8(row.content_type) ||
       row.content_type.starts_with(' ') || row.content_type.ends_with(' '))
     return "its content type is not plain text";
-  if (row.created_at_ms < 0 || row.created_at_ms > kTimeMsMax)
-    return "its time is not between the years 1970 and 9999";
+  if (!is_rfc3339_time(row.created_at_ms)) return "its time is not between the years 1970 and 9999";
   return own_->read(row.headers);
 }
 
@@ -246,9 +213,9 @@ std::optional<std::string> NatsEncoder::encode(const EventRow& row, Position pos
   append_header(out, "ce-id", id);
   append_header(out, "ce-source", source_);
   const auto append_text = [&out](std::string_view name, std::string_view text) {
-    append_header(out, name, {});
-    out.resize(out.size() - kLineEnd.size());
-    append_percent_encoded(out, text);
+    out += name;
+    out += ": ";
+    append_attribute(out, text);
     out += kLineEnd;
   };
   append_text("ce-type", row.type);
@@ -257,10 +224,7 @@ std::optional<std::string> NatsEncoder::encode(const EventRow& row, Position pos
   if (!row.topic.empty()) append_text("ce-topic", row.topic);
   if (!row.content_type.empty()) append_header(out, kContentType, row.content_type);
   append_header(out, kNatsOurStream, stream_);
-  out += kNatsOurPosition;
-  out += ": ";
-  append_number(out, position.value());
-  out += kLineEnd;
+  append_header(out, kNatsOurPosition, std::to_string(position.value()));
   for (const auto& [name, value] : own_->sorted) append_header(out, name, value);
   out += kLineEnd;
   const std::size_t head_end = out.size();

@@ -14,13 +14,8 @@ constexpr std::string_view kForm =
   throw Error{ErrorCode::invalid_argument, "nats URL", message, {.hint = std::string{hint}}};
 }
 
-std::string text(const Url& url, const char* name) {
-  const auto found = url.parameters.find(name);
-  return found == url.parameters.end() ? std::string{} : found->second;
-}
-
 bool flag(const Url& url, const char* name) {
-  const std::string value = text(url, name);
+  const std::string value = url.text(name);
   if (!value.empty() && value != "true" && value != "false")
     refuse("parameter \"" + std::string{name} + "\" must be true or false", {});
   return value == "true";
@@ -67,17 +62,17 @@ NatsSinkOptions NatsSinkOptions::parse(const Url& url) {
       "subject shared create replicas allow_memory in_flight timeout_ms creds password_file tls"
       " ca_file cert_file key_file");
   NatsSinkOptions options{.servers = {},
-                          .password_file = text(url, "password_file"),
-                          .creds = text(url, "creds"),
-                          .subject = text(url, "subject"),
+                          .password_file = url.text("password_file"),
+                          .creds = url.text("creds"),
+                          .subject = url.text("subject"),
                           .shared = flag(url, "shared"),
                           .create = flag(url, "create"),
                           .replicas = url.number("replicas", 1, 1, kReplicasMax),
                           .allow_memory = flag(url, "allow_memory"),
                           .in_flight = url.number("in_flight", kInFlightDefault, 1, kInFlightMax),
-                          .ca_file = text(url, "ca_file"),
-                          .cert_file = text(url, "cert_file"),
-                          .key_file = text(url, "key_file")};
+                          .ca_file = url.text("ca_file"),
+                          .cert_file = url.text("cert_file"),
+                          .key_file = url.text("key_file")};
   options.timeout = std::chrono::milliseconds{
       url.number("timeout_ms", static_cast<std::uint64_t>(kTimeoutDefault.count()), 100, 600'000)};
   options.tls = flag(url, "tls") || !options.ca_file.empty() || !options.cert_file.empty();

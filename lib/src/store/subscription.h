@@ -91,6 +91,14 @@ std::vector<std::string> topics_from_json(std::string_view json);
 std::optional<SubscriptionSpec> find_subscription(sql::Connection& connection,
                                                   std::string_view name);
 
+/// The batch whose last position is the one before another's first.
+struct BatchBefore {
+  EventId last_event_id;
+  std::string chain;  ///< Of hashes of all positions up to its last.
+  std::string mark;   ///< What the sink said when it acknowledged it; empty if it has not yet.
+};
+std::optional<BatchBefore> batch_before(sql::Connection& connection, std::string_view subscription,
+                                        Position first);
 /// The chain of hashes of all positions before `first`.
 std::string chain_before(sql::Connection& connection, std::string_view subscription,
                          Position first);
@@ -174,8 +182,6 @@ class SubscriptionLog {
   bool is_key_blocked(std::string_view key, Seq before);
   std::vector<std::int64_t> excluded_seqs(Seq from, Seq to);
   JournalRow find_journal(Position position);
-  Tail tail_before(Position first);
-  std::string mark_of(Position position);
   Fence fence();
   std::int64_t lease_until(std::chrono::milliseconds lease);
   void compare_and_set(sql::Use& update);

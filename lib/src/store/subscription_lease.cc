@@ -65,7 +65,8 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     state.epoch = epoch_ = Epoch{static_cast<std::uint64_t>(read->integer(5)) + 1};
     version_ = static_cast<std::uint64_t>(read->integer(6)) + 1;
     chain_ = chain_before(connection_, name_, advance(state.bound));
-    state.mark = mark_of(state.acked.position);
+    if (auto acked = batch_before(connection_, name_, advance(state.acked.position)))
+      state.mark = std::move(acked->mark);
     return acquisition;
   });
 }

@@ -168,33 +168,28 @@ JournalRow SubscriptionLog::find_journal(Position position) {
   return row;
 }
 
-Tail SubscriptionLog::tail_before(Position first) {
-  const sql::Use find{connection_.statement(sql::Query::previous_chain)};
-  find->bind_text(0, name_);
+std::optional<BatchBefore> batch_before(sql::Connection& connection, std::string_view subscription,
+                                        Position first) {
+  const sql::Use find{connection.statement(sql::Query::previous_chain)};
+  find->bind_text(0, subscription);
   find->bind(1, static_cast<std::int64_t>(first.value()));
-  if (!find->step()) return {};
-  return {Position{first.value() - 1}, find->event_id(0)};
-}
-
-/// What the sink said when it acknowledged the batch that ends with `position`.
-std::string SubscriptionLog::mark_of(Position position) {
-  const sql::Use find{connection_.statement(sql::Query::previous_chain)};
-  find->bind_text(0, name_);
-  find->bind(1, static_cast<std::int64_t>(advance(position).value()));
-  return find->step() ? std::string{find->text(2)} : std::string{};
+  if (!find->step()) return std::nullopt;
+  return BatchBefore{.last_event_id = find->event_id(0),
+                     .chain = std::string{find->blob(1)},
+                     .mark = std::string{find->text(2)}};
 }
 
 std::string chain_before(sql::Connection& connection, std::string_view subscription,
                          Position first) {
-  const sql::Use find{connection.statement(sql::Query::previous_chain)};
-  find->bind_text(0, subscription);
-  find->bind(1, static_cast<std::int64_t>(first.value()));
-  return find->step() ? std::string{find->blob(1)} : std::string(kHashBytes, '\0');
+  auto before = batch_before(connection, subscription, first);
+  return before ? std::move(before->chain) : std::string(kHashBytes, '\0');
 }
 
 Batch SubscriptionLog::read_journal(Position position) {
   const JournalRow row = find_journal(position);
-  Batch batch = empty_batch(row.kind, row.from, tail_before(row.first));
+  const auto before = batch_before(connection_, name_, row.first);
+  const Tail prior = before ? Tail{Position{row.first.value() - 1}, before->last_event_id} : Tail{};
+  Batch batch = empty_batch(row.kind, row.from, prior);
   batch.first = row.first;
   batch.to = row.to;
   const bool log = row.kind == BatchKind::log;
