@@ -64,6 +64,12 @@ int connect_to(int port) {
   return -1;
 }
 
+/// Ends it at once. close() alone would not while the other thread polls it: poll() holds on to it.
+void shut(int fd) {
+  ::shutdown(fd, SHUT_RDWR);
+  ::close(fd);
+}
+
 std::size_t index_of(FaultProxy::Way way) { return way == FaultProxy::Way::to_server ? 0 : 1; }
 
 }  // namespace
@@ -173,7 +179,7 @@ void FaultProxy::change(Fault fault) {
     const std::lock_guard lock{mutex_};
     fault_ = fault;
     if (fault == Fault::refuse && listener_ >= 0) {
-      ::close(listener_);
+      shut(listener_);
       listener_ = -1;
     }
     // Somebody may look at the port for a moment while searching for a free one.
@@ -326,8 +332,8 @@ void FaultProxy::pass_on(Link& link, Way way) {
 
 void FaultProxy::end(Link& link) {
   if (std::exchange(link.is_over, true)) return;
-  ::close(link.client);
-  ::close(link.server);
+  shut(link.client);
+  shut(link.server);
 }
 
 }  // namespace outseal::test

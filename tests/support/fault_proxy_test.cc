@@ -160,7 +160,8 @@ TEST_CASE("replies get lost while requests arrive, and such a connection does no
   CHECK(client.hear(3) == "one");
   proxy.drop_replies();
   client.say("two");
-  wait_until("the server to hear it", [&] { return echo.heard() == 6; });
+  wait_until("the reply to get lost", [&] { return proxy.seen().bytes_dropped == 3; });
+  CHECK(echo.heard() == 6);
   CHECK(client.hears_nothing());
   proxy.heal();
   CHECK(client.hear(1) == "!");

@@ -49,7 +49,8 @@ void failpoint(const char* name) {
   if (++hits != plan.hit) return;
   // To this thread: a signal to the process may reach another one first, and this one would go on
   // for a moment, for example into a transaction.
-  ::raise(std::getenv("OUTSEAL_FAILPOINT_SIGNAL") == nullptr ? SIGKILL : SIGSTOP);
+  const int signal = std::getenv("OUTSEAL_FAILPOINT_SIGNAL") == nullptr ? SIGKILL : SIGSTOP;
+  if (::raise(signal) != 0) std::abort();
 }
 
 bool mutant(const char* name) {
