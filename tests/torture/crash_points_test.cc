@@ -134,7 +134,7 @@ std::set<std::string> names_in_sources() {
   return names;
 }
 
-/// The scenario's sink is a file. Of the others the pair tests and sink_kill_test.cc make use.
+/// The scenario's sink is a file. Of the others the pair tests and sink_kill_cases.cc make use.
 bool is_of_another_sink(const std::string& name) {
   return name.starts_with("inbox.") || name.starts_with("http.");
 }
