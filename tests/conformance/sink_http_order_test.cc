@@ -3,10 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <set>
 
 #include "conformance/http_receiver.h"
+#include "sinks/http_exchange.h"
 
 namespace outseal::test {
 namespace {
@@ -100,16 +102,42 @@ TEST_CASE("never two of a key at once, each key in order, many keys in parallel"
 
 TEST_CASE("as many requests as allowed are under way, events without key among them") {
   Crowd crowd;
+  std::atomic<std::size_t> expected{4};
   const HttpReceiver receiver{[&](const Request& request, Response& response) {
     crowd.enter(key_of(request));
-    response.status = crowd.wait_for(6) ? 200 : 500;
+    response.status = crowd.wait_for(expected) ? 200 : 500;
     crowd.leave(key_of(request));
   }};
   const auto sink = make_http(receiver.url("?outseal.in_flight=6"));
   REQUIRE(sink->open().status == OpenResult::Status::opened);
+  // Connections that the rest can use; only few may be new at a time.
+  const auto first = sink->deliver(make_keyed_batch(*sink, {}, {"a", "b", "c", "d"}), 0);
+  REQUIRE(first.status == Status::delivered);
+  expected = 6;
   const std::vector<std::string> keys{"a", "a", "a", "b", "", "", "a", "", "c", "b"};
-  CHECK(sink->deliver(make_keyed_batch(*sink, {}, keys), 0).status == Status::delivered);
+  const auto rest = sink->deliver(make_keyed_batch(*sink, tail_of(4), keys), 0);
+  CHECK(rest.status == Status::delivered);
   CHECK(crowd.most() == 6);
+}
+
+TEST_CASE("few connections at a time are new, so that they fit into a receiver's short queue") {
+  Crowd crowd;
+  std::once_flag once;
+  std::size_t most_of_new = 0;
+  const HttpReceiver receiver{[&](const Request& request, Response&) {
+    crowd.enter(key_of(request));
+    crowd.wait_for(sinks::kNewConnectionsMax);
+    std::call_once(once, [&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds{100});  // Time for more to come.
+      most_of_new = crowd.most();
+    });
+    crowd.leave(key_of(request));
+  }};
+  const auto sink = make_http(receiver.url("?outseal.in_flight=16"));
+  REQUIRE(sink->open().status == OpenResult::Status::opened);
+  const std::vector<std::string> keys(30, "");
+  CHECK(sink->deliver(make_keyed_batch(*sink, {}, keys), 0).status == Status::delivered);
+  CHECK(most_of_new == sinks::kNewConnectionsMax);
 }
 
 TEST_CASE("with one in flight there is one order for all, over one connection") {

@@ -99,6 +99,7 @@ struct HttpExchange::Transfer {
   bool header_is_whole = false;  ///< Its empty line has come; libcurl would do without.
   std::size_t body_bytes = 0;    ///< Of the answer.
   int redirects = 0;
+  bool is_reusing = false;  ///< A connection that has brought an answer before.
   steady_clock::time_point deadline;
   steady_clock::time_point moved_at;  ///< When the last byte went in either direction.
   std::uint64_t moved_bytes = 0;
@@ -224,6 +225,13 @@ HttpExchange::~HttpExchange() = default;
 
 std::size_t HttpExchange::under_way() const { return shared_->running.size(); }
 
+bool HttpExchange::has_room() const {
+  const auto& running = shared_->running;
+  const auto is_new = [](const auto& transfer) { return !transfer->is_reusing; };
+  return running.size() < options_.in_flight &&
+         std::count_if(running.begin(), running.end(), is_new) < kNewConnectionsMax;
+}
+
 void HttpExchange::start(std::size_t ticket, const HttpMessage& message) {
   auto& [multi, running, idle] = *shared_;
   if (idle.empty()) idle.push_back(std::make_unique<Transfer>(options_));
@@ -261,7 +269,7 @@ void HttpExchange::send(Transfer& transfer) {
   const auto left = std::chrono::ceil<milliseconds>(transfer.deadline - now);
   transfer.said[0] = '\0';
   transfer.header_bytes = transfer.body_bytes = 0;
-  transfer.header_is_whole = false;
+  transfer.header_is_whole = transfer.is_reusing = false;
   transfer.moved_bytes = 0;
   transfer.moved_at = now;
   set(transfer.easy, CURLOPT_URL, transfer.url.c_str());
@@ -278,13 +286,14 @@ void HttpExchange::send(Transfer& transfer) {
 HttpAnswers HttpExchange::wait() {
   HttpAnswers answers;
   CURLM* multi = shared_->multi.get();
+  const bool had_room = has_room();
   while (answers.empty() && !shared_->running.empty()) {
     int running = 0;
     CURLMcode code = curl_multi_perform(multi, &running);
     if (code != CURLM_OK) fail(curl_multi_strerror(code));
     collect_ended(answers);
-    end_stalled(answers);
-    if (!answers.empty()) break;
+    look_after_running(answers);
+    if (!answers.empty() || has_room() != had_room) break;
     code = curl_multi_poll(multi, nullptr, 0, static_cast<int>(kLookPause.count()), nullptr);
     if (code != CURLM_OK) fail(curl_multi_strerror(code));
   }
@@ -324,7 +333,8 @@ bool HttpExchange::follow(Transfer& transfer, HttpAnswer& answer) {
   return false;
 }
 
-void HttpExchange::end_stalled(HttpAnswers& answers) {
+/// Notes which ones got a connection that was there before, and ends those that stall.
+void HttpExchange::look_after_running(HttpAnswers& answers) {
   const auto now = steady_clock::now();
   for (std::size_t place = shared_->running.size(); place-- > 0;) {
     Transfer& transfer = *shared_->running[place];
@@ -334,6 +344,7 @@ void HttpExchange::end_stalled(HttpAnswers& answers) {
         transfer.header_bytes;
     // Until the connection stands, its own timeout counts.
     const bool connected = transfer.info<curl_off_t>(CURLINFO_PRETRANSFER_TIME_T) > 0;
+    transfer.is_reusing = connected && transfer.info<long>(CURLINFO_NUM_CONNECTS) == 0;
     if (!connected || moved != transfer.moved_bytes) {
       transfer.moved_bytes = moved;
       transfer.moved_at = now;

@@ -22,6 +22,10 @@ inline constexpr std::size_t kAnswerBytesMax = 64U << 10U;
 /// Redirects that are followed for one request.
 inline constexpr int kRedirectsMax = 5;
 
+/// Requests at a time on connections that have not brought an answer yet. A receiver takes new ones
+/// from a short queue (of 5 in cpp-httplib and Python's http.server); one too many waits a second.
+inline constexpr std::ptrdiff_t kNewConnectionsMax = 4;
+
 /// Answers, each with the ticket of its request.
 using HttpAnswers = std::vector<std::pair<std::size_t, HttpAnswer>>;
 
@@ -39,7 +43,10 @@ class HttpExchange {
   void start(std::size_t ticket, const HttpMessage& message);
   /// Requests without an answer.
   std::size_t under_way() const;
-  /// Waits until at least one request under way has ended; none waits longer than its timeouts.
+  /// May one more be sent now? Not if all places are taken or too many connections are new.
+  bool has_room() const;
+  /// Waits until at least one request under way has ended or there is room again; no request waits
+  /// longer than its timeouts.
   HttpAnswers wait();
 
  private:
@@ -49,7 +56,7 @@ class HttpExchange {
   void send(Transfer& transfer);
   bool follow(Transfer& transfer, HttpAnswer& answer);
   void collect_ended(HttpAnswers& answers);
-  void end_stalled(HttpAnswers& answers);
+  void look_after_running(HttpAnswers& answers);
   void end(Transfer& transfer, HttpAnswer answer, HttpAnswers& answers);
 
   const HttpSinkOptions& options_;

@@ -67,7 +67,7 @@ class HttpSink::Round {
   }
 
   void start_ready(HttpExchange& exchange) {
-    while (may_start() && exchange.under_way() < sink_.options_.in_flight) {
+    while (may_start() && exchange.has_room()) {
       const std::size_t index = ready_.top();
       ready_.pop();
       HttpMessage message = HttpMessage::parse(batch_.encoded(index));
