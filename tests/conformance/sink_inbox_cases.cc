@@ -200,7 +200,7 @@ TEST_CASE("an event that is in the inbox already stops the relay, and is not dro
   }
   const std::string before = inbox->stored();
   const auto result = sink->deliver(make_batch(*sink, tail_of(3), 4), 0);
-  CHECK(result.status == Status::failed);
+  CHECK(result.status == Status::refused);
   CHECK(result.done == 0);
   CHECK(result.detail.find("holds events of this batch already") != std::string::npos);
   CHECK_FALSE(result.hint.empty());

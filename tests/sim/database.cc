@@ -28,7 +28,7 @@ void SimDatabase::commit(SimEvent event) {
 }
 
 DatabaseReply SimDatabase::run(const DatabaseRequest& request, Milliseconds now) {
-  DatabaseReply reply{relay::DatabaseFailed{"not a database command"}, request.fence};
+  DatabaseReply reply{relay::DatabaseFailed{"not a database command", ""}, request.fence};
   const relay::Command& command = request.command;
   if (std::get_if<relay::AcquireLease>(&command) != nullptr) {
     reply.input = acquire(request.owner, now);

@@ -75,7 +75,7 @@ bool World::step_database(SimRelay& relay, bool faults) {
     }
     if (way == 1 && is_write(call.request)) late_writes.push_back(call.request);
     if (way == 2) note_in_doubt(*call.reply);
-    if (way < 3) call.reply = {relay::DatabaseFailed{"connection lost"}, call.request.fence};
+    if (way < 3) call.reply = {relay::DatabaseFailed{"connection lost", ""}, call.request.fence};
     trace(relay.name() + "    " +
           (way < 2    ? "lost: "
            : way == 2 ? "done, in doubt: "

@@ -120,23 +120,27 @@ Findings crash_before_intent(const std::string& mutant) {
 Findings sleep_through_takeover(const std::string& mutant) {
   const PostgresStage stage{server(), nullptr};
   stage.execute(insert(60));
+  const std::vector<std::string> options{"--lease-ms", "100", "--batch-events", "10"};
   const auto zombie = stage.start_relay(
-      {"--lease-ms", "100", "--batch-events", "10"},
+      options,
       with({{"OUTSEAL_FAILPOINT", "relay.before_intent:2"}, {"OUTSEAL_FAILPOINT_SIGNAL", "STOP"}},
            mutant));
   REQUIRE(zombie->wait_until_stopped());
   const auto epoch = [&] { return stage.execute("SELECT epoch FROM outseal.subscription"); };
   const std::string before = epoch();
-  const auto successor = stage.start_relay(kDrain, with({}, mutant));
+  const auto successor = stage.start_relay(options, with({}, mutant));
   wait_until("the successor to lead", [&] { return successor->poll() || epoch() != before; });
   // With the sink's lock in the zombie's hands it can do no more; without, it drains meanwhile.
   successor->wait_for(milliseconds{1'500});
   zombie->send(SIGCONT);
-  Findings findings;
-  note(findings, successor->wait(), stage);
+  wait_until("all to be published, or a relay to give up",
+             [&] { return stage.stored().size() >= 60 || successor->poll() || zombie->poll(); });
   zombie->wait_for(milliseconds{500});
-  zombie->send(SIGTERM);
-  note(findings, zombie->wait(), stage);
+  Findings findings;
+  for (const auto& relay : {zombie.get(), successor.get()}) {
+    relay->send(SIGTERM);
+    note(findings, relay->wait(), stage);
+  }
   note_history(findings, stage);
   return findings;
 }

@@ -111,6 +111,12 @@ std::string plain_text(std::string_view text, std::size_t bytes_max) {
   return plain;
 }
 
+std::string with_hint(std::string_view detail, std::string_view hint) {
+  std::string text{detail};
+  if (!hint.empty()) text.append("; ").append(hint);
+  return text;
+}
+
 std::string lower_case(std::string_view text) {
   std::string lower{text};
   for (char& c : lower)

@@ -17,6 +17,9 @@ bool is_utf8(std::string_view bytes);
 /// not UTF-8 becomes question marks, and at most `bytes_max` bytes stay.
 std::string plain_text(std::string_view text, std::size_t bytes_max);
 
+/// What went wrong and what to do about it, as one line of a log. `hint` may be empty.
+std::string with_hint(std::string_view detail, std::string_view hint);
+
 /// Appends `text` to `out` as a JSON string with its quotes. `text` must be UTF-8.
 /// Source: RFC 8259, section 7.
 void append_json_string(std::string& out, std::string_view text);

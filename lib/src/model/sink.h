@@ -36,7 +36,7 @@ struct OpenResult {
   enum class Status {
     opened,       ///< Ready; `tail` says where it stands, empty if has_tail is false.
     retry_later,  ///< Locked or unreachable now.
-    unusable,     ///< Waiting will not help: no such folder, no permission, wrong settings.
+    unusable,     ///< No such folder, no permission, wrong settings: somebody has to mend it.
     refused,      ///< Somebody else's data, or damage that open() must not touch. Halt.
   };
   Status status = Status::opened;
@@ -53,6 +53,7 @@ struct DeliveryResult {
     rejected,     ///< entries[done] is refused for good; those before it are durable.
     conflict,     ///< The tail was not the expected one: somebody else wrote. Look again.
     failed,       ///< The sink must not be written again by this process (fsync error).
+    refused,      ///< What the sink holds contradicts the log, for example an event of it twice.
   };
   Status status = Status::delivered;
   std::size_t done = 0;  ///< Entries of the batch (from its start) known to be durable.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
+
 namespace outseal::relay {
 
 Core::Core(const CoreOptions& options)
@@ -216,6 +218,7 @@ void Core::take(const SinkOpened& opened) {
   if (phase_ != Phase::opening) return;  // The lease was lost meanwhile.
   switch (result.status) {
     case OpenResult::Status::opened:
+      sink_has_worked_ = true;
       phase_ = Phase::recovering;
       warn_about_sink(result);
       if (result.tail)
@@ -229,7 +232,11 @@ void Core::take(const SinkOpened& opened) {
       wait_for_sink(Milliseconds{0}, result.detail, result.hint);
       break;
     case OpenResult::Status::unusable:
-      halt(ErrorCode::sink_unreachable, result.detail, result.hint);
+      // At the start somebody is there to read why. Later its server may get back what it lost.
+      if (sink_has_worked_)
+        wait_for_sink(Milliseconds{0}, result.detail, result.hint);
+      else
+        halt(ErrorCode::sink_unreachable, result.detail, result.hint);
       break;
     case OpenResult::Status::refused:
       halt(ErrorCode::refused, result.detail, result.hint);
@@ -240,7 +247,7 @@ void Core::take(const SinkOpened& opened) {
 /// What the sink says about itself although it works, for example that a setting of its server
 /// weakens the guarantee. Once, not each time that it is opened.
 void Core::warn_about_sink(const OpenResult& result) {
-  const std::string warning = result.detail + (result.hint.empty() ? "" : "; " + result.hint);
+  const std::string warning = with_hint(result.detail, result.hint);
   if (!result.detail.empty() && warning != sink_warning_) report("sink_warning", warning);
   sink_warning_ = warning;
 }
@@ -250,6 +257,8 @@ void Core::take(const Delivered& delivered) {
   const DeliveryResult& result = delivered.result;
   if (result.status == DeliveryResult::Status::failed)
     return halt(ErrorCode::sink_unreachable, result.detail, result.hint);
+  if (result.status == DeliveryResult::Status::refused)
+    return halt(ErrorCode::refused, result.detail, result.hint);
   if (!in_flight_ && !rebuilding_) return;  // The lease was lost meanwhile.
   switch (result.status) {
     case DeliveryResult::Status::delivered:
@@ -273,6 +282,7 @@ void Core::take(const Delivered& delivered) {
       reopen_later(result);
       break;
     case DeliveryResult::Status::failed:
+    case DeliveryResult::Status::refused:
       break;
   }
 }
@@ -326,7 +336,7 @@ void Core::wait_for_sink(Milliseconds wish, const std::string& detail, const std
   if (!trouble_since_) trouble_since_ = now_;
   if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
     return halt(ErrorCode::sink_unreachable, detail, hint);
-  report("sink_waiting", detail);
+  report("sink_waiting", with_hint(detail, hint));
   phase_ = Phase::opening;
   not_before_ = now_ + std::max(wish, backoff());
 }
@@ -336,7 +346,7 @@ Milliseconds Core::backoff() {
   const unsigned shift = std::min(failures_++, 20U);
   const Milliseconds cap =
       std::min<Milliseconds>(options_.backoff_min * (1 << shift), options_.backoff_max);
-  std::uniform_int_distribution<Milliseconds::rep> pick(cap.count() / 2, cap.count());
+  std::uniform_int_distribution<Milliseconds::rep> pick(1, cap.count());
   return Milliseconds{pick(jitter_)};
 }
 

@@ -76,6 +76,7 @@ struct Settled {
 struct Fenced {};  ///< Answer to any write: another relay leads, or an operator acted.
 struct DatabaseFailed {
   std::string what;
+  std::string hint;
 };  ///< Answer to any: may work later, outcome unknown.
 // Answers to sink commands:
 struct SinkOpened {
@@ -232,6 +233,7 @@ class Core {
   bool database_busy_ = false;
   bool sink_busy_ = false;
   bool sink_open_ = false;
+  bool sink_has_worked_ = false;               ///< It was open once in this run.
   bool is_paused_ = false;                     ///< As the database said last; reported once.
   std::string sink_warning_;                   ///< The last one that was reported.
   std::optional<Milliseconds> not_before_;     ///< Nothing new is tried before this time.

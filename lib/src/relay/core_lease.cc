@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
 #include "relay/core.h"
 
 namespace outseal::relay {
@@ -74,8 +75,8 @@ void Core::take(const DatabaseFailed& failed) {
   database_busy_ = false;
   if (!trouble_since_) trouble_since_ = now_;
   if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
-    return halt(ErrorCode::unreachable, failed.what, "check that the database is there and works");
-  report("database_failed", failed.what);
+    return halt(ErrorCode::unreachable, failed.what, failed.hint);
+  report("database_failed", with_hint(failed.what, failed.hint));
   stand_by(backoff());
 }
 

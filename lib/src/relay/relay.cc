@@ -11,6 +11,7 @@
 
 #include "base/failpoint.h"
 #include "base/owner.h"
+#include "base/text.h"
 #include "outseal/error.h"
 #include "relay/sink_worker.h"
 #include "store/migrations.h"
@@ -104,7 +105,7 @@ class Driver {
       } catch (const Error& error) {
         if (!options_.waits_for_database || !may_pass(error.code())) throw;
         log_.reset();
-        observer_({"database_failed", error.what()});
+        observer_({"database_failed", with_hint(error.what(), error.hint())});
       }
       if (std::holds_alternative<StopRequested>(mailbox_->take(steady_clock::now() + kStartPause)))
         return false;
@@ -147,7 +148,7 @@ class Driver {
     } catch (const Error& error) {
       if (!may_pass(error.code())) throw;
       log_.reset();  // Connects anew next time: nothing is known of this connection.
-      answers_.emplace_back(DatabaseFailed{error.what()});
+      answers_.emplace_back(DatabaseFailed{error.what(), error.hint()});
     }
   }
 

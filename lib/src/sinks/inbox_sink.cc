@@ -187,7 +187,7 @@ DeliveryResult InboxSink::deliver(const Batch& batch, std::size_t from) {
   } catch (const Error& error) {
     close();  // Whatever is left of the transaction ends with its connection.
     if (error.code() == ErrorCode::constraint)
-      return {.status = Delivery::failed,
+      return {.status = Delivery::refused,
               .done = from,
               .detail =
                   "inbox: it holds events of this batch already, although its last event is"
