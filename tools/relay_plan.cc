@@ -55,6 +55,9 @@ void check_topics(const Settings& settings) {
                   {.hint = "topics consist of A-Z a-z 0-9 . _ / -; * stands for any of them"}};
 }
 
+/// With the subscription's name it is what receivers know a stream by: 1024 bytes together.
+constexpr std::size_t kEventSourceBytesMax = 900;
+
 /// The characters of a URI reference. Source: RFC 3986, section 2.
 void check_event_source(const Settings& settings) {
   const std::string source = settings.text(Option::event_source);
@@ -64,6 +67,12 @@ void check_event_source(const Settings& settings) {
                 "'" + source + "' is no URI reference",
                 {.hint = "write one without spaces, for example /shop/orders or "
                          "https://shop.example/orders; encode other characters as %20"}};
+  if (source.size() > kEventSourceBytesMax)
+    throw Error{ErrorCode::invalid_config,
+                settings.origin(Option::event_source),
+                "it has " + std::to_string(source.size()) + " bytes, more than " +
+                    std::to_string(kEventSourceBytesMax),
+                {.hint = "give a short one; every event carries it"}};
 }
 
 relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) {

@@ -19,6 +19,7 @@ void print_json(const store::RebaseResult& result) {
   object.add("needed", result.needed).add("translated", result.translated);
   object.add("acked", result.acked.value()).add("tail", result.tail.value());
   object.add("known", result.known).add("ghosts", result.ghosts);
+  object.add("unread", result.unread);
   object.add_raw("ghost_ids", json_array(result.ghost_ids));
   print_line(object.text());
 }
@@ -29,6 +30,14 @@ void print_text(const std::string& name, const store::RebaseResult& result) {
     return;
   }
   if (result.translated) print_line("the log was stamped anew: it came from another cluster");
+  if (result.unread) {
+    print_line("the sink cannot be read back; what is bound behind position " +
+               std::to_string(result.acked.value()) + " is sent again");
+    print_line(
+        "a receiver that keeps a position must not be ahead of the database: compare its "
+        "row with outseal-relay status before you start the relay");
+    return;
+  }
   print_line(name + " goes on behind position " + std::to_string(result.tail.value()) +
              "; the database knew of " + std::to_string(result.acked.value()));
   print_line("in the sink and in the database " + std::to_string(result.known) +

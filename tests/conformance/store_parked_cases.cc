@@ -21,6 +21,17 @@ TEST_CASE("an event that the sink will not take is parked with its key behind it
   CHECK(f.log.read_journal(Position{1}).bytes == "1:a;2:c;3:d;");
 }
 
+TEST_CASE("an event with the nil id is parked: as a sink's last one it would seem to be none") {
+  Fixture f;
+  f.append("a");
+  f.append("b");
+  f.execute(
+      "UPDATE outseal_outbox SET event_id = '00000000-0000-0000-0000-000000000000'"
+      " WHERE seq = 1");
+  CHECK(f.publish().bytes == "1:b;");
+  CHECK(f.parked() == "1=parked ");
+}
+
 TEST_CASE("queued events are redriven in order, before the log, and unblock their key") {
   Fixture f;
   f.append("poison", "k");

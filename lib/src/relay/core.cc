@@ -334,11 +334,12 @@ void Core::reopen_later(const DeliveryResult& result) {
 void Core::wait_for_sink(Milliseconds wish, const std::string& detail, const std::string& hint) {
   if (std::exchange(sink_open_, false)) send(CloseSink{});
   if (!trouble_since_) trouble_since_ = now_;
-  if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
+  if (options_.drain && now_ - *trouble_since_ >= options_.standby_max)
     return halt(ErrorCode::sink_unreachable, detail, hint);
   report("sink_waiting", with_hint(detail, hint));
   phase_ = Phase::opening;
   not_before_ = now_ + std::max(wish, backoff());
+  if (options_.drain) not_before_ = std::min(*not_before_, *trouble_since_ + options_.standby_max);
 }
 
 /// Exponential with full jitter. Source: AWS Architecture Blog, "Exponential Backoff And Jitter".

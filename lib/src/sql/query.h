@@ -77,6 +77,7 @@ enum class Query : std::size_t {
   delete_pending_journal,
   insert_rebased,
   rebase_subscription,
+  reanchor_subscription,
 
   // Retention.
   delete_published,

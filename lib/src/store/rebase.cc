@@ -82,7 +82,10 @@ struct Published {
   std::string hash;  ///< Over their bytes.
 };
 
-Published read_sink(Sink& sink, const Tail& acked) {
+Published read_sink(sql::Connection& connection, const std::string& name, Sink& sink,
+                    const Tail& acked) {
+  const auto batch = batch_before(connection, name, advance(acked.position));
+  sink.recall(acked, batch ? batch->mark : std::string{});
   const OpenResult opened = sink.open();
   if (opened.status == OpenResult::Status::refused) refuse(opened.detail, opened.hint);
   if (opened.status != OpenResult::Status::opened || !sink.features().readable)
@@ -253,12 +256,22 @@ void move_subscription(sql::Connection& connection, const std::string& name, con
   move->step();
 }
 
+/// The subscription stands where it stood, in this cluster.
+void reanchor(sql::Connection& connection, const std::string& name, const SourceIdentity& source) {
+  const sql::Use anchor{connection.statement(Query::reanchor_subscription)};
+  anchor->bind_text(0, name);
+  anchor->bind_text(1, source.system);
+  anchor->bind(2, source.timeline);
+  anchor->step();
+}
+
 void record(sql::Connection& connection, const std::string& name, std::string_view actor,
             const RebaseResult& result) {
   const std::string detail = "{\"acked\":" + std::to_string(result.acked.value()) +
                              ",\"tail\":" + std::to_string(result.tail.value()) +
                              ",\"known\":" + std::to_string(result.known) +
                              ",\"ghosts\":" + std::to_string(result.ghosts) +
+                             ",\"unread\":" + (result.unread ? "true" : "false") +
                              ",\"translated\":" + (result.translated ? "true" : "false") + "}";
   append_audit(connection, {actor, "rebase", name, detail});
 }
@@ -298,11 +311,14 @@ RebaseResult rebase(sql::Connection& connection, const std::string& subscription
   const SourceIdentity source = reader->identify({}, std::nullopt);
   const Row before =
       sql::transact(connection, kWait, [&] { return read_row(connection, subscription); });
+  RebaseResult result;
+  result.unread = !sink.features().has_tail || !sink.features().readable;
   const OpenSink open{sink};
-  const Published published = read_sink(sink, before.acked);
+  const Published published = result.unread
+                                  ? Published{.tail = before.acked, .ids = {}, .hash = {}}
+                                  : read_sink(connection, subscription, sink, before.acked);
   const bool foreign = is_foreign(connection, before, source);
   const bool moved = !before.system.empty() && before.timeline != source.timeline;
-  RebaseResult result;
   result.acked = result.tail = before.acked.position;
   // A sink that is ahead of what was ever bound: the same cluster, brought back to an older state.
   if (!foreign && !moved && published.tail.position <= before.bound) return result;
@@ -317,15 +333,19 @@ RebaseResult rebase(sql::Connection& connection, const std::string& subscription
     if (foreign) {
       translate(connection);
       row = read_row(connection, subscription);
-    } else {
+    } else if (!result.unread) {
       drop_pending(connection, subscription, row.acked.position);
     }
     Position position = row.acked.position;
     for (const EventId& event : published.ids)
       note_event(connection, subscription, event, position = advance(position), actor, result);
     result.tail = published.tail.position;
-    const std::string chain = write_journal(connection, subscription, published, row);
-    move_subscription(connection, subscription, row, published, source, chain);
+    if (result.unread) {
+      reanchor(connection, subscription, source);
+    } else {
+      const std::string chain = write_journal(connection, subscription, published, row);
+      move_subscription(connection, subscription, row, published, source, chain);
+    }
     result.needed = true;
     record(connection, subscription, actor, result);
   });

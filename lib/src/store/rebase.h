@@ -14,6 +14,7 @@ namespace outseal::store {
 /// What rebase() found and did.
 struct RebaseResult {
   bool needed = false;       ///< False: cursor and sink belong to this database; nothing was done.
+  bool unread = false;       ///< The sink cannot say what it holds: what is bound stays bound.
   bool translated = false;   ///< The log carried numbers of another cluster and was stamped anew.
   Position acked;            ///< Acknowledged as far as the database knew.
   Position tail;             ///< Where the sink stands, and the subscription now.
@@ -31,6 +32,10 @@ struct RebaseResult {
 /// of the outbox is stamped anew, which writes all retained rows once, keeps producers waiting
 /// meanwhile and needs the privileges of the schema's owner; cursors of the other subscriptions are
 /// translated too, and each of them has to be rebased before it runs.
+///
+/// A sink that cannot be read back, such as a webhook's receiver, is taken to hold what it has
+/// acknowledged. What was bound comes again, as after a crash. If the database lost commits, other
+/// events may get the positions of those: a receiver that keeps a position has to be set back.
 ///
 /// `sink` must be the subscription's; it is opened, so that no relay writes to it meanwhile.
 ///

@@ -71,7 +71,10 @@ bool SubscriptionLog::take_row(sql::Statement& row, Batch& batch, const PageLimi
     return true;
   }
   const Position position = advance(batch.first, batch.size());
-  if (auto reason = sink_.encode(event, position, batch.bytes)) {
+  // "No event" has the nil id, so a sink whose last event had it would seem to be empty.
+  auto reason = event.id.is_nil() ? std::optional<std::string>{"its id is nil"}
+                                  : sink_.encode(event, position, batch.bytes);
+  if (reason) {
     batch.parked.push_back({event.seq, false, std::move(*reason)});
     if (!event.key.empty()) blocked.emplace(event.key);
     return true;

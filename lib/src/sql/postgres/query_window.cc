@@ -175,6 +175,11 @@ std::string_view rebase_text(Query query) {
              " bound_position = $5, acked_position = $5, acked_event_id = nullif($6, '')::uuid,"
              " chain_hash = $7, source_system = $8, source_timeline = $9,"
              " updated_at = clock_timestamp() WHERE name = $1";
+    // name, system, timeline. What is bound stays bound.
+    case Query::reanchor_subscription:
+      return "UPDATE outseal.subscription SET epoch = epoch + 1, version = version + 1,"
+             " lease_owner = NULL, lease_until = 'epoch', source_system = $2, source_timeline = $3,"
+             " updated_at = clock_timestamp() WHERE name = $1";
     default:
       return {};
   }

@@ -1,0 +1,108 @@
+// What the core does about a sink or a database in trouble: waits, how long, and gives up.
+#include <algorithm>
+#include <random>
+
+#include "unit/core_stage.h"
+
+using namespace outseal;
+using namespace outseal::relay;
+using namespace outseal::test;
+using namespace std::chrono_literals;
+
+TEST_CASE("a sink whose contents contradict the log ends the relay as refused") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(Delivered{{.status = DeliveryResult::Status::refused, .detail = "twice"}});
+  CHECK(relay.get<Halt>().code == ErrorCode::refused);
+}
+
+TEST_CASE("a sink that has worked is waited for when somebody has to mend it") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .detail = "cut"}});
+  relay.now += 60s;
+  relay.on(TimerFired{});
+  relay.get<OpenSink>();
+  relay.on({SinkOpened{{.status = OpenResult::Status::unusable, .detail = "no stream"}}});
+  CHECK(relay.find<Halt>() == nullptr);
+  CHECK(relay.get<Report>().event == "sink_waiting");
+}
+
+/// The pause before the sink is opened again, each time that it was away.
+std::vector<Milliseconds> pauses(std::uint64_t seed, std::size_t count, Milliseconds wish = 0ms) {
+  Relay relay{{.backoff_min = 100ms, .backoff_max = 1'000ms, .jitter_seed = seed}};
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  std::vector<Milliseconds> found;
+  while (found.size() < count) {
+    relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .retry_after = wish}});
+    const Milliseconds begin = relay.now;
+    while (relay.find<OpenSink>() == nullptr) {
+      relay.now += 1ms;
+      relay.on(TimerFired{});
+      if (relay.find<RenewLease>() != nullptr) relay.on(LeaseRenewed{});
+    }
+    found.push_back(relay.now - begin);
+    relay.on(opened_at(Tail{}));
+    if (relay.find<ReadJournal>() != nullptr) relay.on(JournalRead{batch_of(1, 1)});
+  }
+  return found;
+}
+
+TEST_CASE("pauses double up to their maximum, each anywhere below it") {
+  constexpr std::size_t kPauses = 8;
+  std::vector<Milliseconds> longest(kPauses);
+  std::vector<Milliseconds> shortest(kPauses, 1h);
+  std::mt19937_64 seeds;  // The same ones each time.
+  for (int run = 0; run < 200; ++run) {
+    const std::vector<Milliseconds> found = pauses(seeds(), kPauses);
+    for (std::size_t i = 0; i < kPauses; ++i) {
+      longest[i] = std::max(longest[i], found[i]);
+      shortest[i] = std::min(shortest[i], found[i]);
+    }
+  }
+  for (std::size_t i = 0; i < kPauses; ++i) {
+    CAPTURE(i);
+    const Milliseconds cap = std::min<Milliseconds>(100ms * (1 << i), 1'000ms);
+    CHECK(longest[i] <= cap);
+    CHECK(longest[i] > cap * 9 / 10);
+    CHECK(shortest[i] < cap / 10);
+  }
+}
+
+TEST_CASE("a sink's own wish for a pause is kept") {
+  for (const Milliseconds pause : pauses(7, 3, 5'000ms)) CHECK(pause == 5'000ms);
+}
+
+TEST_CASE("draining has no more patience because the sink asks for a long pause") {
+  Relay relay{{.drain = true, .standby_max = 2s}};
+  relay.lead(0, 0);
+  relay.on(opened_at(Tail{}));
+  relay.on(PageRead{batch_of(1, 1)});
+  relay.on(Bound{});
+  relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .retry_after = 1h}});
+  relay.now += 2s;
+  relay.on(TimerFired{});
+  relay.get<OpenSink>();
+  relay.on({SinkOpened{{.status = OpenResult::Status::retry_later, .detail = "away"}}});
+  CHECK(relay.get<Halt>().code == ErrorCode::sink_unreachable);
+}
+
+TEST_CASE("trouble is reported with what to do about it") {
+  Relay relay;
+  relay.lead(0, 0);
+  relay.on(
+      {SinkOpened{{.status = OpenResult::Status::retry_later, .detail = "shut", .hint = "open"}}});
+  CHECK(relay.get<Report>().detail == "shut; open");
+  Relay second;
+  second.on(DatabaseFailed{"gone", "bring it back"});
+  CHECK(second.get<Report>().detail == "gone; bring it back");
+}
