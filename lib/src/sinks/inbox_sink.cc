@@ -1,6 +1,5 @@
 #include "sinks/inbox_sink.h"
 
-#include <array>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -61,24 +60,27 @@ InboxFrame frame_at(const Batch& batch, std::size_t index) {
 
 /// The events of a batch as the arrays that one statement inserts.
 struct Columns {
-  std::vector<std::string> ids;
-  std::vector<std::string> times;
-  std::array<std::vector<std::string_view>, 8> values;
+  using Texts = std::vector<std::string_view>;
+  std::vector<EventId> ids;
+  Texts topics, keys, types, headers, payloads, content_types;
+  std::vector<std::int64_t> times;
 
   Columns(const Batch& batch, std::size_t from) {
     const std::size_t count = batch.size() - from;
     ids.reserve(count);
     times.reserve(count);
-    for (auto& column : values) column.reserve(count);
+    for (Texts* texts : {&topics, &keys, &types, &headers, &payloads, &content_types})
+      texts->reserve(count);
     for (std::size_t i = from; i < batch.size(); ++i) {
       const EventRow row = frame_at(batch, i).row;
-      ids.push_back(row.id.to_string());
-      times.push_back(to_rfc3339(row.created_at_ms));
-      std::size_t column = 0;
-      for (const std::string_view value :
-           {std::string_view{ids.back()}, row.topic, row.key, row.type, row.headers, row.payload,
-            row.content_type, std::string_view{times.back()}})
-        values[column++].push_back(value);
+      ids.push_back(row.id);
+      topics.push_back(row.topic);
+      keys.push_back(row.key);
+      types.push_back(row.type);
+      headers.push_back(row.headers);
+      payloads.push_back(row.payload);
+      content_types.push_back(row.content_type);
+      times.push_back(row.created_at_ms);
     }
   }
 };
@@ -194,8 +196,9 @@ DeliveryResult InboxSink::deliver(const Batch& batch, std::size_t from) {
                   " an earlier one: " +
                   error.message(),
               .hint =
-                  "the outbox was restored to an older state, or somebody else writes the"
-                  " inbox: find out which before anything else is published"};
+                  "the outbox was restored to an older state, somebody else writes the inbox, or"
+                  " a producer used an event's id again after retention had removed the event:"
+                  " find out which before anything else is published"};
     return {.status = Delivery::retry_later,
             .done = from,
             .detail = "inbox: " + error.message(),
@@ -220,11 +223,14 @@ bool InboxSink::store_at_once(const Batch& batch, std::size_t from, const Tail& 
   append->bind_text(2, before_id);
   append->bind(3, as_number(batch.last()));
   append->bind_text(4, last_id);
-  for (std::size_t i = 0; i < columns.values.size(); ++i) {
-    const int index = static_cast<int>(5 + i);
-    i == 5 ? append->bind_blobs(index, columns.values[i])
-           : append->bind_texts(index, columns.values[i]);
-  }
+  append->bind_ids(5, columns.ids);
+  append->bind_texts(6, columns.topics);
+  append->bind_texts(7, columns.keys);
+  append->bind_texts(8, columns.types);
+  append->bind_texts(9, columns.headers);
+  append->bind_blobs(10, columns.payloads);
+  append->bind_texts(11, columns.content_types);
+  append->bind_times(12, columns.times);
   append->step();  // With BEGIN and COMMIT, in one round trip; see setting_of().
   return connection_->changes() > 0;
 }

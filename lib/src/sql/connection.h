@@ -37,6 +37,9 @@ class Statement {
   /// Binds an array. Only where Connection::pipelines(): SQLite has none.
   virtual void bind_texts(int index, std::span<const std::string_view> texts);
   virtual void bind_blobs(int index, std::span<const std::string_view> blobs);
+  virtual void bind_ids(int index, std::span<const EventId> ids);
+  /// Milliseconds since 1970 UTC.
+  virtual void bind_times(int index, std::span<const std::int64_t> times);
 
   /// Sends the statement where the database can pipeline; the first step() then waits for its rows.
   /// Nothing else may run on the connection in between.

@@ -14,15 +14,16 @@ namespace {
                        "soci::session(soci::sqlite3, \"dbname=PATH\")"}};
 }
 
+[[noreturn]] void refuse_array() {
+  throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
+}
+
 }  // namespace
 
-void Statement::bind_texts(int, std::span<const std::string_view>) {
-  throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
-}
-
-void Statement::bind_blobs(int, std::span<const std::string_view>) {
-  throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
-}
+void Statement::bind_texts(int, std::span<const std::string_view>) { refuse_array(); }
+void Statement::bind_blobs(int, std::span<const std::string_view>) { refuse_array(); }
+void Statement::bind_ids(int, std::span<const EventId>) { refuse_array(); }
+void Statement::bind_times(int, std::span<const std::int64_t>) { refuse_array(); }
 
 EventId Statement::event_id(int column) const {
   return EventId::parse(text(column)).value_or(EventId{});

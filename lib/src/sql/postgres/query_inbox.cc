@@ -84,10 +84,10 @@ std::string_view sink_text(Query query) {
              " updated_at = now() WHERE stream = $1 AND position = $2::bigint"
              " AND last_event_id IS NOT DISTINCT FROM nullif($3, '')::uuid RETURNING stream)"
              " INSERT INTO outseal.inbox_event (stream, " OUTSEAL_INBOX_COLUMNS("payload")
-             ", received_at) SELECT moved.stream, $2::bigint + e.place, e.event_id::uuid, e.topic,"
+             ", received_at) SELECT moved.stream, $2::bigint + e.place, e.event_id, e.topic,"
              " e.key, e.type, e.headers::json, e.payload, e.content_type,"
-             " e.created_at::timestamptz, now() FROM moved, unnest($6::text[], $7::text[],"
-             " $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[])"
+             " e.created_at, now() FROM moved, unnest($6::uuid[], $7::text[],"
+             " $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::timestamptz[])"
              " WITH ORDINALITY AS e (event_id, topic, key, type, headers, payload, content_type,"
              " created_at, place)";
     // stream, after position, rows at most

@@ -77,6 +77,15 @@ void append_network(std::string& out, std::uint32_t value) {
   for (const unsigned shift : {24U, 16U, 8U, 0U}) out += static_cast<char>(value >> shift & 0xffU);
 }
 
+/// As timestamptz_send() writes it: microseconds since 2000.
+std::string network_time(std::int64_t ms) {
+  const auto time = static_cast<std::uint64_t>((ms - kEpoch_ms) * 1'000);
+  std::string bytes;
+  append_network(bytes, static_cast<std::uint32_t>(time >> 32U));
+  append_network(bytes, static_cast<std::uint32_t>(time));
+  return bytes;
+}
+
 std::string uuid_text(std::string_view bytes) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
@@ -186,6 +195,22 @@ void PgStatement::bind_texts(int index, std::span<const std::string_view> texts)
 
 void PgStatement::bind_blobs(int index, std::span<const std::string_view> blobs) {
   parameters_.set_array(index, kBytea, blobs);
+}
+
+void PgStatement::bind_ids(int index, std::span<const EventId> ids) {
+  std::vector<std::string_view> elements;
+  elements.reserve(ids.size());
+  for (const EventId& id : ids)
+    elements.emplace_back(reinterpret_cast<const char*>(id.bytes().data()), id.bytes().size());
+  parameters_.set_array(index, kUuid, elements);
+}
+
+void PgStatement::bind_times(int index, std::span<const std::int64_t> times) {
+  std::vector<std::string> bytes;
+  bytes.reserve(times.size());
+  for (const std::int64_t ms : times) bytes.push_back(network_time(ms));
+  parameters_.set_array(index, kTimestamptz,
+                        std::vector<std::string_view>(bytes.begin(), bytes.end()));
 }
 
 void PgStatement::send() {

@@ -83,6 +83,8 @@ class PgStatement final : public Statement {
   void bind_null(int index) override { parameters_.set_null(index); }
   void bind_texts(int index, std::span<const std::string_view> texts) override;
   void bind_blobs(int index, std::span<const std::string_view> blobs) override;
+  void bind_ids(int index, std::span<const EventId> ids) override;
+  void bind_times(int index, std::span<const std::int64_t> times) override;
 
   void send() override;
   bool step() override;
