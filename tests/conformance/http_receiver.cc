@@ -96,26 +96,29 @@ std::unique_ptr<Sink> make_http(const std::string& url) {
   return sinks::make_http_sink(Url::parse("--sink", url), {"/outseal/test", "/outseal/test#hooks"});
 }
 
+void append_event(Batch& batch, Sink& sink, const EventId& id, const std::string& key) {
+  const Position position = advance(batch.first, batch.size());
+  EventRow row;
+  row.seq = Seq{static_cast<std::int64_t>(position.value())};
+  row.id = id;
+  row.topic = "orders";
+  row.key = key;
+  row.type = "order.paid";
+  row.headers = "{}";
+  row.payload = "{}";
+  row.content_type = "application/json";
+  row.created_at_ms = 1'700'000'000'000;
+  if (sink.encode(row, position, batch.bytes)) throw std::runtime_error{"encode refused"};
+  batch.entries.push_back({row.seq, row.id, batch.bytes.size()});
+  batch.hash = sha256(batch.bytes);
+}
+
 Batch make_keyed_batch(Sink& sink, const Tail& prior, const std::vector<std::string>& keys) {
   Batch batch;
   batch.first = advance(prior.position);
   batch.prior = prior;
-  for (const std::string& key : keys) {
-    const Position position = advance(batch.first, batch.size());
-    EventRow row;
-    row.seq = Seq{static_cast<std::int64_t>(position.value())};
-    row.id = event_id_at(position);
-    row.topic = "orders";
-    row.key = key;
-    row.type = "order.paid";
-    row.headers = "{}";
-    row.payload = "{}";
-    row.content_type = "application/json";
-    row.created_at_ms = 1'700'000'000'000;
-    if (sink.encode(row, position, batch.bytes)) throw std::runtime_error{"encode refused"};
-    batch.entries.push_back({row.seq, row.id, batch.bytes.size()});
-  }
-  batch.hash = sha256(batch.bytes);
+  for (const std::string& key : keys)
+    append_event(batch, sink, event_id_at(advance(batch.first, batch.size())), key);
   return batch;
 }
 

@@ -93,6 +93,9 @@ class RawReceiver {
 
 std::unique_ptr<Sink> make_http(const std::string& url);
 
+/// Binds one more event to the next position of `batch`.
+void append_event(Batch& batch, Sink& sink, const EventId& id, const std::string& key);
+
 /// Events with these keys, bound to the positions after `prior`.
 Batch make_keyed_batch(Sink& sink, const Tail& prior, const std::vector<std::string>& keys);
 

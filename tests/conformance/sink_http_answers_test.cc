@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
+#include <map>
+#include <mutex>
 
 #include "conformance/http_receiver.h"
 #include "support/program.h"
@@ -54,6 +56,55 @@ TEST_CASE("a request carries identity, position, time and signature") {
   CHECK(signature.size() == 2 * 47 + 1);
   CHECK(signature[47] == ' ');
   CHECK(asked.body == "{}");
+}
+
+TEST_CASE("structured mode sends one CloudEvents document") {
+  const HttpReceiver receiver;
+  const auto result = deliver_to(receiver.url("?outseal.mode=structured"));
+  REQUIRE_MESSAGE(result.status == Status::delivered, result.detail);
+  REQUIRE(receiver.asked().size() == 1);
+  const Asked asked = receiver.asked().front();
+  const std::string id = event_id_at(Position{1}).to_string();
+  CHECK(asked.header("content-type") == "application/cloudevents+json; charset=utf-8");
+  CHECK(asked.header("webhook-id") == id);
+  CHECK(asked.header("outseal-position") == "1");
+  CHECK(asked.header("ce-id") == "(none)");
+  CHECK(asked.body == R"({"specversion":"1.0","id":")" + id +
+                          R"(","source":"/outseal/test","type":"order.paid","subject":"key-0",)"
+                          R"("time":"2023-11-14T22:13:20.000Z","topic":"orders",)"
+                          R"("datacontenttype":"application/json","data":{}})");
+}
+
+TEST_CASE("an event that moves to another position is the same to a receiver that compares") {
+  std::string mode;
+  SUBCASE("binary") { mode = "binary"; }
+  SUBCASE("structured") { mode = "structured"; }
+  const std::string refused = event_id_at(Position{1}).to_string();
+  std::mutex mutex;
+  std::map<std::string, std::string> bodies;
+  const HttpReceiver receiver{[&](const Request& request, Response& response) {
+    const std::lock_guard lock{mutex};
+    const std::string key = request.get_header_value("idempotency-key");
+    const std::string& first = bodies.try_emplace(key, request.body).first->second;
+    if (request.get_header_value("webhook-id") == refused) response.status = 400;
+    if (request.body != first) response.status = 422;
+  }};
+  const std::string url = receiver.url("?outseal.mode=" + mode);
+  const auto sink = make_http(url);
+  REQUIRE(sink->open().status == OpenResult::Status::opened);
+  const auto result = sink->deliver(make_keyed_batch(*sink, {}, {"a", "b", "c"}), 0);
+  REQUIRE(result.status == Status::rejected);
+  REQUIRE(result.done == 0);
+
+  // The first one is parked and the relay dies; the next one binds the others and sends them.
+  const auto next = make_http(url);
+  REQUIRE(next->open().status == OpenResult::Status::opened);
+  Batch rest;
+  rest.first = Position{1};
+  append_event(rest, *next, event_id_at(Position{2}), "b");
+  append_event(rest, *next, event_id_at(Position{3}), "c");
+  CHECK(next->deliver(rest, 0).status == Status::delivered);
+  CHECK(receiver.asked().size() == 5);
 }
 
 TEST_CASE("each try is signed anew under the same id") {

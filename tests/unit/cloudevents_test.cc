@@ -29,10 +29,10 @@ EventRow sample_row() {
   return row;
 }
 
-std::string encode(const EventRow& row, std::uint64_t position = 1) {
+std::string encode(const EventRow& row, std::optional<Position> position = Position{1}) {
   CloudEventsEncoder encoder{"/outseal/main", kLineMax};
   std::string out;
-  const auto reason = encoder.encode(row, Position{position}, out);
+  const auto reason = encoder.encode(row, position, out);
   CHECK_MESSAGE(!reason, *reason);
   return out;
 }
@@ -63,7 +63,7 @@ std::string rendered(std::string_view content_type, std::string_view payload) {
 
 TEST_CASE("an event is one line with its attributes in a fixed order") {
   EventRow row = sample_row();
-  CHECK(encode(row, 42) ==
+  CHECK(encode(row, Position{42}) ==
         R"({"specversion":"1.0","position":42,"id":"0190a5d0-1111-7222-8333-444455556666",)"
         R"("source":"/outseal/main","type":"order.paid","subject":"order-1",)"
         R"("time":"2026-01-31T23:59:59.999Z","topic":"orders",)"
@@ -72,12 +72,19 @@ TEST_CASE("an event is one line with its attributes in a fixed order") {
   row.key = "";
   row.headers = R"({"trace":"1"})";
   row.payload = "7";
-  CHECK(encode(row, 18'446'744'073'709'551'615U) ==
+  CHECK(encode(row, Position{18'446'744'073'709'551'615U}) ==
         R"({"specversion":"1.0","position":18446744073709551615,)"
         R"("id":"0190a5d0-1111-7222-8333-444455556666","source":"/outseal/main",)"
         R"("type":"order.paid","time":"2026-01-31T23:59:59.999Z","topic":"orders",)"
         R"("datacontenttype":"application/json","headers":{"trace":"1"},"data":7})"
         "\n");
+}
+
+TEST_CASE("a document without a position is the line without that member") {
+  std::string line = encode(sample_row(), Position{42});
+  const std::string_view member = R"("position":42,)";
+  line.erase(line.find(member), member.size());
+  CHECK(encode(sample_row(), std::nullopt) == line);
 }
 
 TEST_CASE("a JSON payload stays as it is, on one line") {
@@ -176,7 +183,7 @@ TEST_CASE("an event that cannot be a line is refused with the reason") {
 
 TEST_CASE("the limit is on the whole line, to the byte") {
   const EventRow row = sample_row();
-  const std::string line = encode(row, 9);
+  const std::string line = encode(row, Position{9});
   std::string out;
   CHECK_FALSE(CloudEventsEncoder("/outseal/main", line.size()).encode(row, Position{9}, out));
   CHECK(out == line);
@@ -192,7 +199,7 @@ TEST_CASE("headers over several lines become one") {
 }
 
 TEST_CASE("the head of a line is read, and nothing else is taken for one") {
-  const std::string line = encode(sample_row(), 77);
+  const std::string line = encode(sample_row(), Position{77});
   const auto head = parse_line_head(line);
   REQUIRE(head);
   CHECK(head->position == Position{77});

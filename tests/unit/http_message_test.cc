@@ -91,6 +91,25 @@ TEST_CASE("structured mode: the body is one CloudEvents document") {
   CHECK(document.at("subject") == "order-1");
   CHECK(document.at("data").at("amount") == 100);
   CHECK_FALSE(document.contains("headers"));
+  CHECK_FALSE(document.contains("position"));
+}
+
+TEST_CASE("an event at another position is the same request, but for that header field") {
+  EventRow row = sample_row();
+  row.headers = R"({"traceparent":"00-1"})";
+  for (const bool structured : {false, true}) {
+    const auto at = [&](Position position) {
+      std::string bytes;
+      REQUIRE_FALSE(encoder(structured).encode(row, position, bytes));
+      return bytes;
+    };
+    std::string here = at(Position{7});
+    const std::string there = at(Position{1'000'000});
+    CHECK(HttpMessage::parse(here).body == HttpMessage::parse(there).body);
+    const std::string_view field = "outseal-position: ";
+    here.replace(here.find(field) + field.size(), 1, "1000000");
+    CHECK(here == there);
+  }
 }
 
 TEST_CASE("attributes are percent-encoded as the HTTP binding says, and only they") {

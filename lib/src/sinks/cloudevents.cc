@@ -11,6 +11,7 @@
 namespace outseal::sinks {
 namespace {
 
+constexpr std::string_view kHead = R"({"specversion":"1.0")";
 constexpr std::string_view kHeadPosition = R"({"specversion":"1.0","position":)";
 constexpr std::string_view kHeadId = R"(,"id":")";
 constexpr std::string_view kHeadSource = R"(","source":)";
@@ -175,12 +176,13 @@ CloudEventsEncoder::CloudEventsEncoder(std::string_view event_source, std::size_
   append_json_string(source_, event_source);
 }
 
-std::optional<std::string> CloudEventsEncoder::encode(const EventRow& row, Position position,
+std::optional<std::string> CloudEventsEncoder::encode(const EventRow& row,
+                                                      std::optional<Position> position,
                                                       std::string& out) {
   if (auto reason = refusal(row)) return reason;
   const std::size_t begin = out.size();
-  out += kHeadPosition;
-  append_number(out, position.value());
+  out += position ? kHeadPosition : kHead;
+  if (position) append_number(out, position->value());
   out += kHeadId;
   row.id.append_to(out);
   out += kHeadSource;

@@ -4,7 +4,8 @@
 //    "time":"2026-01-31T23:59:59.999Z","topic":"...","datacontenttype":"...","headers":{...},
 //    "data":...}                                          (one line in truth, ended by '\n')
 //
-// The order is fixed and the position stands early, so that a reader finds it without parsing JSON.
+// The order is fixed and the position stands early, so that a reader finds it without parsing JSON;
+// a document that must be the same for an event at any position has none.
 // `subject` is left out if the event has no key, `headers` if there are none. The payload is
 //   "data": JSON         for a JSON content type, if it is JSON; the value as the producer wrote
 //   it,
@@ -60,10 +61,11 @@ class CloudEventsEncoder {
   /// @throws Error{invalid_config} if `event_source` is empty or not UTF-8.
   CloudEventsEncoder(std::string_view event_source, std::size_t line_bytes_max);
 
-  /// Appends the line of `row`.
+  /// Appends the line of `row`, without a position if there is none.
   /// @returns why the event cannot be a line, for a human and without its content; then `out` is
   ///          unchanged.
-  std::optional<std::string> encode(const EventRow& row, Position position, std::string& out);
+  std::optional<std::string> encode(const EventRow& row, std::optional<Position> position,
+                                    std::string& out);
 
  private:
   std::optional<std::string> refusal(const EventRow& row);

@@ -73,8 +73,7 @@ std::optional<std::string> HttpMessageEncoder::encode(const EventRow& row, Posit
   append_field(out, "outseal-stream", stream_);
   append_field(out, "outseal-position", std::to_string(position.value()));
   auto reason = append_event_headers(row.headers, out);
-  if (!reason)
-    reason = options_.structured ? append_structured(row, position, out) : append_binary(row, out);
+  if (!reason) reason = options_.structured ? append_structured(row, out) : append_binary(row, out);
   if (reason) out.resize(begin);
   return reason;
 }
@@ -95,14 +94,13 @@ std::optional<std::string> HttpMessageEncoder::append_binary(const EventRow& row
 }
 
 std::optional<std::string> HttpMessageEncoder::append_structured(const EventRow& row,
-                                                                 Position position,
                                                                  std::string& out) {
   append_field(out, "content-type", kStructuredType);
   out += kLineEnd;
   // The headers are header fields already; CloudEvents allows no objects as attributes.
   EventRow bare = row;
   bare.headers = "{}";
-  auto reason = document_.encode(bare, position, out);
+  auto reason = document_.encode(bare, std::nullopt, out);
   if (!reason) out.pop_back();  // The line's end.
   return reason;
 }

@@ -7,6 +7,8 @@
 //
 // Binary mode (default): the event's attributes are header fields, the body is the payload.
 // Structured mode: the body is the event as one JSON document (cloudevents.h).
+// The position is a header field alone. An event gets another one if one before it is parked, and
+// the same id with another body would be refused by a receiver that compares bodies (422).
 // What changes from try to try (timestamp, signature) or from day to day (credentials) is added
 // when the request is sent.
 //
@@ -50,8 +52,7 @@ class HttpMessageEncoder {
 
  private:
   std::optional<std::string> append_binary(const EventRow& row, std::string& out);
-  std::optional<std::string> append_structured(const EventRow& row, Position position,
-                                               std::string& out);
+  std::optional<std::string> append_structured(const EventRow& row, std::string& out);
   std::optional<std::string> append_event_headers(std::string_view headers, std::string& out);
 
   struct HeaderParser;
