@@ -25,7 +25,7 @@ HttpReceiver::HttpReceiver(Answer answer, std::unique_ptr<httplib::Server> serve
   server_->Post(".*", [this](const httplib::Request& request, httplib::Response& response) {
     {
       const std::lock_guard lock{mutex_};
-      asked_.push_back({request.path, request.headers, request.body});
+      asked_.push_back({request.path, request.target, request.headers, request.body});
     }
     answer_(request, response);
   });

@@ -22,6 +22,7 @@ namespace outseal::test {
 /// What a receiver was asked, as far as tests look at it.
 struct Asked {
   std::string path;
+  std::string target;  ///< Path and query as they came.
   httplib::Headers headers;
   std::string body;
 

@@ -58,6 +58,15 @@ TEST_CASE("a request carries identity, position, time and signature") {
   CHECK(asked.body == "{}");
 }
 
+TEST_CASE("the endpoint's own query arrives byte for byte, ours does not") {
+  const HttpReceiver receiver;
+  const std::string query = "?b=1&a=x+y&tag=1&tag=%2f&tag=%2F&&empty=&flag&c=d/e:f@g'(,;)=[]%";
+  REQUIRE(deliver_to(receiver.url(query + "&outseal.in_flight=2")).status == Status::delivered);
+  REQUIRE(deliver_to(receiver.url("?outseal.in_flight=2")).status == Status::delivered);
+  CHECK(receiver.asked().at(0).target == "/hook" + query);
+  CHECK(receiver.asked().at(1).target == "/hook");
+}
+
 TEST_CASE("structured mode sends one CloudEvents document") {
   const HttpReceiver receiver;
   const auto result = deliver_to(receiver.url("?outseal.mode=structured"));

@@ -267,6 +267,10 @@ TEST_CASE("parameters without our prefix are the endpoint's, and are not shown")
   CHECK(options.in_flight == 3);
   CHECK(options.structured);
   CHECK(options_of("http://[::1]/").endpoint == "http://[::1]/");
+  CHECK(options_of("http://h/?b=1&outseal.in_flight=3&a=x+y&b").endpoint ==
+        "http://h/?b=1&a=x+y&b");
+  CHECK_THROWS_AS(options_of("http://h/?a=b#part"), Error);
+  CHECK_THROWS_AS(options_of("http://h/?a=b c"), Error);
 }
 
 TEST_CASE("a URL that cannot be used says why") {

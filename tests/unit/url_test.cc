@@ -50,6 +50,30 @@ TEST_CASE("a URL is split into scheme, rest and parameters") {
   CHECK(Url::parse("--db", "sqlite:a:b").rest == "a:b");
 }
 
+TEST_CASE("of a URL of http or https only what has our prefix is ours, the rest stays as it is") {
+  const auto query = [](const std::string& text) {
+    return Url::parse("--sink", text).endpoint_query;
+  };
+  for (const std::string text : {"", "?", "?a", "?b=", "?b=1&a=x+y%2B%zz%", "?tag=1&tag=2", "?&&a&",
+                                 "?=&==", "?in_flight=1&myoutseal.x=1&outseal=&Outseal.mode=x"}) {
+    CAPTURE(text);
+    CHECK(query("http://h/p" + text) == text);
+    CHECK(query("HTTPS://h/p" + text) == text);
+    CHECK(Url::parse("--sink", "http://h/p" + text).parameters.empty());
+  }
+  const Url mixed =
+      Url::parse("--sink", "http://h/?outseal.a=%31&z=1&outseal.b=2&&a=%31&outseal.c=3");
+  CHECK(mixed.endpoint_query == "?z=1&&a=%31");
+  CHECK(mixed.parameters == std::map<std::string, std::string>{
+                                {"outseal.a", "1"}, {"outseal.b", "2"}, {"outseal.c", "3"}});
+  CHECK(mixed.redacted() == "http://h/");
+  CHECK(query("http://h/?outseal.a=1").empty());
+  CHECK(query("file:x?a=1").empty());
+  CHECK(contains(parse_error("http://h/?outseal.a"), "name=value"));
+  CHECK(contains(parse_error("http://h/?outseal.a="), "name=value"));
+  CHECK(contains(parse_error("http://h/?outseal.a=1&x&outseal.a=2"), "given twice"));
+}
+
 TEST_CASE("a URL that cannot be understood names the option and the fault") {
   CHECK(contains(parse_error("events.ndjson"), "--sink: \"events.ndjson\" is not a URL"));
   CHECK(contains(parse_error("events.ndjson"), "file:events.ndjson"));
@@ -60,6 +84,9 @@ TEST_CASE("a URL that cannot be understood names the option and the fault") {
   CHECK(contains(parse_error("file:x?a="), "name=value"));
   CHECK(contains(parse_error("file:x?=1"), "name=value"));
   CHECK(contains(parse_error("file:x?a=1&&b=2"), "name=value"));
+  CHECK(contains(parse_error("file:x?a=1&&"), "name=value"));
+  CHECK(contains(parse_error("file:x?&a=1"), "name=value"));
+  CHECK(parse_error("file:x?a=1&").empty());
   CHECK(contains(parse_error("file:x?a=%"), "\"a\""));
   CHECK(contains(parse_error("file:x?a=%4"), "\"a\""));
   CHECK(contains(parse_error("file:x?%zz=1"), "hexadecimal"));

@@ -60,13 +60,18 @@ Url Url::parse(std::string_view what, std::string_view text) {
   for (const char c : scheme) url.scheme += static_cast<char>(is_digit(c) ? c : c | 0x20);
   const auto question = text.find('?', colon);
   url.rest = text.substr(colon + 1, question - colon - 1);
-  if (question == std::string_view::npos) return url;
-  std::string_view query = text.substr(question + 1);
-  while (!query.empty()) {
-    const auto end = std::min(query.find('&'), query.size());
-    add_parameter(what, query.substr(0, end), url.parameters);
-    query.remove_prefix(std::min(end + 1, query.size()));
+  const bool has_endpoint = url.scheme == "http" || url.scheme == "https";
+  for (auto begin = question; begin != std::string_view::npos;) {
+    const auto end = text.find('&', begin + 1);
+    const std::string_view parameter = text.substr(begin + 1, end - begin - 1);
+    const bool is_ours = !has_endpoint || parameter.starts_with(kParameterPrefix);
+    if (!is_ours)
+      url.endpoint_query += text.substr(begin, end - begin);
+    else if (!parameter.empty() || end != std::string_view::npos)
+      add_parameter(what, parameter, url.parameters);
+    begin = end;
   }
+  if (!url.endpoint_query.empty()) url.endpoint_query.front() = '?';
   return url;
 }
 

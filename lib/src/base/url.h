@@ -8,14 +8,19 @@
 
 namespace outseal {
 
+/// What our parameters begin with in a URL of http or https; the others are the endpoint's.
+inline constexpr std::string_view kParameterPrefix = "outseal.";
+
 /// A database or sink URL in its parts, as the user typed it.
 struct Url {
   std::string scheme;                             ///< "sqlite", "file", "nats", ...
   std::string rest;                               ///< All between the colon and the question mark.
-  std::map<std::string, std::string> parameters;  ///< Query parameters, percent-decoded.
+  std::map<std::string, std::string> parameters;  ///< Ours, percent-decoded.
+  /// The endpoint's parameters (http and https only) byte for byte, '?' included; may be empty.
+  std::string endpoint_query;
 
   /// Splits `text`; `what` names it in errors ("--db", "--sink").
-  /// @throws Error{invalid_argument} if there is no scheme or a parameter has no value.
+  /// @throws Error{invalid_argument} if there is no scheme or one of our parameters has no value.
   static Url parse(std::string_view what, std::string_view text);
 
   /// The URL without any password and query parameters; safe to log, to store and to compare.

@@ -10,7 +10,10 @@
 namespace outseal::sinks {
 namespace {
 
-constexpr std::string_view kPrefix = "outseal.";
+constexpr std::string_view kOptions =
+    "outseal.mode outseal.in_flight outseal.event_bytes_max outseal.timeout_ms"
+    " outseal.connect_timeout_ms outseal.stall_timeout_ms outseal.secrets_file"
+    " outseal.headers_file outseal.ca_file outseal.cert_file outseal.key_file outseal.proxy";
 /// Chosen by us: while one secret replaces another there are two.
 constexpr std::size_t kSecretsMax = 8;
 constexpr std::size_t kHeadersMax = 64;
@@ -31,7 +34,7 @@ std::string_view without_spaces(std::string_view text) {
 
 /// The value of outseal.`name`; empty if it is not given.
 std::string parameter(const Url& url, std::string_view name) {
-  return url.text(std::string{kPrefix} + std::string{name});
+  return url.text(std::string{kParameterPrefix} + std::string{name});
 }
 
 std::ifstream open_file(const std::string& name, const std::string& path) {
@@ -94,20 +97,10 @@ void read_headers(const Url& url, std::vector<HttpHeader>& headers) {
   });
 }
 
-/// The endpoint with the parameters that are not ours.
 std::string endpoint_of(const Url& url) {
-  if (url.rest.find('#') != std::string::npos)
+  const std::string text = url.scheme + ":" + url.rest + url.endpoint_query;
+  if (text.find('#') != std::string::npos)
     refuse("a URL to post to has no fragment", "remove the '#' and what follows it");
-  std::string text = url.scheme + ":" + url.rest;
-  char before = '?';
-  for (const auto& [name, value] : url.parameters) {
-    if (name.starts_with(kPrefix)) continue;
-    text += before;
-    append_percent_encoded(text, name);
-    text += '=';
-    append_percent_encoded(text, value);
-    before = '&';
-  }
   const auto origin = HttpOrigin::of(text);
   if (!url.rest.starts_with("//") || url.rest.starts_with("///") || !origin)
     refuse("\"" + url.redacted() + "\" is not a URL to post to",
@@ -135,13 +128,7 @@ std::chrono::milliseconds milliseconds(const Url& url, const char* name, std::ui
 }  // namespace
 
 HttpSinkOptions HttpSinkOptions::from(const Url& url) {
-  Url ours = url;
-  std::erase_if(ours.parameters,
-                [](const auto& parameter) { return !parameter.first.starts_with(kPrefix); });
-  ours.refuse_parameters_except(
-      "outseal.mode outseal.in_flight outseal.event_bytes_max outseal.timeout_ms"
-      " outseal.connect_timeout_ms outseal.stall_timeout_ms outseal.secrets_file"
-      " outseal.headers_file outseal.ca_file outseal.cert_file outseal.key_file outseal.proxy");
+  url.refuse_parameters_except(kOptions);
   HttpSinkOptions options;
   options.endpoint = endpoint_of(url);
   options.shown = url.redacted();

@@ -2,8 +2,8 @@
 //
 //   https://host[:port]/path?outseal.NAME=VALUE&...
 //
-// Parameters without our prefix belong to the endpoint and are sent to it. Secrets stand in files,
-// so that no list of processes and no log shows them.
+// Parameters without our prefix belong to the endpoint and are sent to it byte for byte. Secrets
+// stand in files, so that no list of processes and no log shows them.
 #pragma once
 
 #include <chrono>
