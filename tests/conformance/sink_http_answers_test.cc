@@ -67,6 +67,15 @@ TEST_CASE("the endpoint's own query arrives byte for byte, ours does not") {
   CHECK(receiver.asked().at(1).target == "/hook");
 }
 
+TEST_CASE("a sink warns of a parameter that may lack the prefix, and shows no values") {
+  const auto warning = make_http("http://h/?in_flight=hunter2&x=hunter2")->open();
+  CHECK(warning.status == OpenResult::Status::opened);
+  CHECK(has(warning.detail, "without their prefix"));
+  CHECK(has(warning.hint, "write outseal.in_flight"));
+  CHECK_FALSE(has(warning.detail + warning.hint, "hunter2"));
+  CHECK(make_http("http://h/?outseal.in_flight=1&x=1")->open().detail.empty());
+}
+
 TEST_CASE("structured mode sends one CloudEvents document") {
   const HttpReceiver receiver;
   const auto result = deliver_to(receiver.url("?outseal.mode=structured"));

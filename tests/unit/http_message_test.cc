@@ -273,6 +273,19 @@ TEST_CASE("parameters without our prefix are the endpoint's, and are not shown")
   CHECK_THROWS_AS(options_of("http://h/?a=b c"), Error);
 }
 
+TEST_CASE("an option without its prefix is noticed, whatever stands around it") {
+  CHECK(options_of("http://h/?in_flight=1&outseal.mode=structured").without_prefix ==
+        "outseal.in_flight");
+  CHECK(options_of("http://h/?x=1&mode&timeout_ms=").without_prefix ==
+        "outseal.mode, outseal.timeout_ms");
+  for (const std::string query :
+       {"", "?", "?=1", "?in_flights=1", "?x=in_flight", "?outseal=1", "?outseal.in_flight=1",
+        "?&&", "?x_in_flight=1&token=in_flight"}) {
+    CAPTURE(query);
+    CHECK(options_of("http://h/" + query).without_prefix.empty());
+  }
+}
+
 TEST_CASE("a URL that cannot be used says why") {
   for (const std::string text :
        {"http:", "http:x", "http://", "http:///path", "http://user:pass@h/", "http://user@h/",

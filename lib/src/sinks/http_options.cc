@@ -111,6 +111,21 @@ std::string endpoint_of(const Url& url) {
   return text;
 }
 
+std::string options_without_prefix(const Url& url) {
+  const std::string options = " " + std::string{kOptions} + " ";
+  std::string found;
+  for (std::string_view query = url.endpoint_query; !query.empty();) {
+    query.remove_prefix(1);  // '?' or '&'.
+    const std::string_view parameter = query.substr(0, query.find('&'));
+    query.remove_prefix(parameter.size());
+    const std::string name =
+        std::string{kParameterPrefix} + std::string{parameter.substr(0, parameter.find('='))};
+    if (options.find(" " + name + " ") == std::string::npos) continue;
+    found += (found.empty() ? "" : ", ") + name;
+  }
+  return found;
+}
+
 std::string proxy_of(const Url& url) {
   std::string proxy = parameter(url, "proxy");
   if (proxy.empty()) return proxy;
@@ -132,6 +147,7 @@ HttpSinkOptions HttpSinkOptions::from(const Url& url) {
   HttpSinkOptions options;
   options.endpoint = endpoint_of(url);
   options.shown = url.redacted();
+  options.without_prefix = options_without_prefix(url);
   if (const std::string mode = parameter(url, "mode"); mode == "structured")
     options.structured = true;
   else if (!mode.empty() && mode != "binary")

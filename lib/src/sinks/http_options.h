@@ -31,6 +31,9 @@ struct HttpSinkOptions {
 
   std::string endpoint;  ///< Where to post; what it asks for behind '?' included.
   std::string shown;     ///< The same for logs: no parameters.
+  /// "outseal.in_flight, ...": options that stand in the URL without the prefix. They may be the
+  /// endpoint's own, or somebody forgot it.
+  std::string without_prefix;
   /// outseal.mode=structured: the event as one JSON document, instead of headers and payload.
   bool structured = false;
   /// outseal.in_flight: requests at once. 1 gives one order for all events of the subscription.

@@ -184,7 +184,9 @@ OpenResult HttpSink::open() {
   // OpenSSL writes to sockets without asking for this.
   static_cast<void>(::signal(SIGPIPE, SIG_IGN));
   exchange_.emplace(options_);
-  return {};
+  if (options_.without_prefix.empty()) return {};
+  return {.detail = "the URL has options without their prefix: they go to the endpoint alone",
+          .hint = "if they are for the sink, write " + options_.without_prefix};
 }
 
 DeliveryResult HttpSink::deliver(const Batch& batch, std::size_t from) {

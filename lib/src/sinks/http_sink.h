@@ -34,7 +34,8 @@ class HttpSink final : public Sink {
   SinkFeatures features() const override;
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override;
-  /// Asks nothing of the receiver: the first event shows whether it is there.
+  /// Asks nothing of the receiver: the first event shows whether it is there. Warns of parameters
+  /// that may lack our prefix.
   OpenResult open() override;
   /// Starts nothing more once HttpSinkOptions::timeout has passed.
   DeliveryResult deliver(const Batch& batch, std::size_t from) override;
