@@ -24,6 +24,7 @@ TEST_CASE("every status has one meaning") {
     CHECK(kind_of({.status = status}) == expected);
     const auto verdict = judge({.status = status}, kOurs, "http://h/");
     CHECK(verdict.detail.empty() == (expected == Kind::delivered));
+    CHECK(verdict.hint.empty() == (expected == Kind::delivered));
   }
 }
 

@@ -10,6 +10,7 @@ HttpVerdict judge_conflict(const HttpAnswer& answer, Position position,
   HttpVerdict verdict{.kind = Kind::retry_later, .retry_after = answer.retry_after};
   if (!answer.position) {
     verdict.detail = receiver + " answered 409: it still works on the same event";
+    verdict.hint = "if this lasts, raise outseal.timeout_ms above the time that it takes";
   } else if (*answer.position >= position) {
     verdict.kind = Kind::delivered;
   } else {
@@ -27,6 +28,21 @@ HttpVerdict judge_conflict(const HttpAnswer& answer, Position position,
 bool may_pass(long status) {
   return status == 401 || status == 403 || status == 407 || status == 408 || status == 425 ||
          status == 429 || status >= 500;
+}
+
+/// What to do about a status that may pass.
+std::string hint_for(long status) {
+  switch (status) {
+    case 401:
+    case 403:
+      return "check outseal.secrets_file and outseal.headers_file";
+    case 407:
+      return "use a proxy that wants no password";
+    case 429:
+      return "raise the receiver's limits, or lower outseal.in_flight";
+    default:
+      return "see the receiver's own log, or that of a gateway before it";
+  }
 }
 
 }  // namespace
@@ -47,15 +63,16 @@ HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string
   if (may_pass(answer.status))
     return {.kind = Kind::retry_later,
             .detail = detail,
-            .hint = answer.status == 401 || answer.status == 403
-                        ? "check outseal.secrets_file and outseal.headers_file"
-                        : "",
+            .hint = hint_for(answer.status),
             .retry_after = answer.retry_after};
   if (answer.status >= 400)
     return {.kind = Kind::rejected,
             .detail = detail,
             .hint = "find out there what is wrong with the event, then redrive or discard it"};
-  if (answer.status < 300) return {.kind = Kind::retry_later, .detail = detail};
+  if (answer.status < 300)
+    return {.kind = Kind::retry_later,
+            .detail = detail,
+            .hint = "check that host and port are those of a webhook receiver"};
   return {.kind = Kind::retry_later,
           .detail = detail + (answer.trouble.empty() ? "" : ": " + answer.trouble),
           .hint =

@@ -70,12 +70,18 @@ HttpAnswer no_answer(CURLcode code, const std::string& said) {
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
       return {.trouble = "a file for TLS cannot be used: " + text,
-              .hint = "outseal.ca_file, cert_file and key_file are PEM; the key not encrypted"};
+              .hint =
+                  "the files of outseal.ca_file, outseal.cert_file and outseal.key_file are"
+                  " PEM, the key not encrypted"};
+    case CURLE_SSL_CONNECT_ERROR:
+      return {.trouble = "no TLS connection: " + text,
+              .hint = "check that the port is one for https, with TLS 1.2 or newer"};
     case CURLE_GOT_NOTHING:
     case CURLE_PARTIAL_FILE:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-      return {.trouble = "the connection broke before the whole answer was there: " + text};
+      return {.trouble = "the connection broke before the whole answer was there: " + text,
+              .hint = "see the receiver's own log, or that of a gateway before it"};
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
       return {.trouble = "its answer is not HTTP/1.1: " + text,
