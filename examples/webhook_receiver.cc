@@ -1,12 +1,13 @@
 // A webhook receiver that lets each event take effect once, however often it arrives.
 //
-//   outseal-migrate up --db sqlite:shop.db
-//   webhook_receiver shop.db 8080 secrets.txt [--by-position]
-//   outseal-relay run --db URL --sink
-//   'http://127.0.0.1:8080/events?outseal.secrets_file=secrets.txt'
+//   outseal-migrate up --db sqlite:receiver.db
+//   echo "whsec_$(openssl rand -base64 24)" > secrets.txt
+//   webhook_receiver receiver.db 8080 secrets.txt &
+//   export OUTSEAL_SINK='http://127.0.0.1:8080/events?outseal.secrets_file=secrets.txt'
+//   outseal-relay run --db sqlite:shop.db
 //
-// It remembers the ids of events. With --by-position it remembers one number a stream instead, and
-// the relay must send one event at a time (outseal.in_flight=1).
+// It remembers the ids of events. With --by-position at its end it remembers one number a stream
+// instead, and the relay must send one event at a time (&outseal.in_flight=1 at the URL's end).
 #include <httplib.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -15,8 +16,10 @@
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <mutex>
@@ -91,6 +94,7 @@ class Receiver {
  public:
   Receiver(const std::string& database, bool by_position)
       : session_{soci::sqlite3, database}, by_position_{by_position} {
+    look_for_inbox();
     session_ << "CREATE TABLE IF NOT EXISTS effect (n INTEGER PRIMARY KEY AUTOINCREMENT,"
                 " event_id TEXT NOT NULL, subject TEXT NOT NULL, bytes INTEGER NOT NULL)";
   }
@@ -112,6 +116,12 @@ class Receiver {
   }
 
  private:
+  // Throws if the database has none: better at the start than at the first event. Rolled back.
+  void look_for_inbox() {
+    outseal::Transaction tx{session_};
+    outseal::receive(tx, "start", outseal::new_event_id());
+  }
+
   // Says in `response` which event was the last one if others are missing before this one.
   static bool is_next(outseal::Transaction& tx, const std::string& stream,
                       const outseal::EventId& id, const Request& request, Response& response) {
@@ -142,8 +152,20 @@ class Receiver {
   const bool by_position_;
 };
 
+int port_of(const std::string& text) {
+  const char* const end = text.data() + text.size();
+  int port = 0;
+  const auto parsed = std::from_chars(text.data(), end, port);
+  if (parsed.ec != std::errc{} || parsed.ptr != end || port < 1 || port > 65'535)
+    throw std::runtime_error("PORT is a number from 1 to 65535, not \"" + text + '"');
+  return port;
+}
+
 void run(const std::string& database, int port, const std::string& secrets_file, bool by_position) {
   const auto secrets = read_secrets(secrets_file);
+  if (!std::filesystem::exists(database))  // SQLite would make an empty one.
+    throw std::runtime_error(database +
+                             " is not there; run: outseal-migrate up --db sqlite:" + database);
   Receiver receiver{database, by_position};
   httplib::Server server;
   // This server needs a thread for each connection that is kept, so at least outseal.in_flight.
@@ -179,7 +201,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    run(argv[1], std::stoi(argv[2]), argv[3], by_position);
+    run(argv[1], port_of(argv[2]), argv[3], by_position);
   } catch (const outseal::Error& error) {
     std::cerr << error.what() << '\n' << error.hint() << '\n';
     return outseal::exit_code_of(error.code());
