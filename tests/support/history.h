@@ -31,6 +31,7 @@ struct StoredEvent {
   Position position;
   EventId id;
   std::string key = {};
+  friend bool operator==(const StoredEvent&, const StoredEvent&) = default;
 };
 
 /// How much of the history the sink should hold.

@@ -237,6 +237,57 @@ TEST_CASE("a sink that was made anew gets everything again") {
   check_repaired(stage);
 }
 
+/// The relay must see that the sink's history is another one, bind nothing and leave it as it is.
+void check_fork(SinkStage& stage) {
+  const char* const bound = "SELECT max(first_position) FROM outseal_journal";
+  const std::int64_t bound_before = stage.base().number(bound);
+  const std::vector<StoredEvent> before = stage.sink().stored();
+  const std::vector<std::vector<std::string>> ways{{}, {"--rebuild"}};  // Nothing to rebuild here.
+  for (const auto& flags : ways) {
+    CHECK(stage.drain(flags) == Exit{5, 0});
+    CHECK_MESSAGE(stage.log_tail().find("fork: the sink has event") != std::string::npos,
+                  stage.log_tail());
+    CHECK(stage.base().number(bound) == bound_before);
+    CHECK(stage.sink().stored() == before);
+  }
+}
+
+TEST_CASE("a database that was put back behind its sink publishes nothing") {
+  if (skipped_without_sink_server()) return;
+  SinkStage stage;
+  if (!stage.traits().has_positions) return;
+  stage.produce(1, kTransactions);
+  check_drained(stage);
+  stage.base().back_up("yesterday.db");
+  stage.produce(2, kTransactions);
+  check_drained(stage);
+  stage.base().restore("yesterday.db");
+  // Fewer events than were lost, and then more: the sink always has others in their places.
+  for (const std::uint64_t seed : {3, 4}) {
+    stage.produce(seed, seed == 3 ? kTransactions / 5 : kTransactions * 2);
+    check_fork(stage);
+  }
+}
+
+TEST_CASE("a database that bound other events than its sink has publishes nothing") {
+  if (skipped_without_sink_server()) return;
+  SinkStage stage;
+  if (!stage.traits().has_positions) return;
+  stage.produce(1, kTransactions);
+  check_drained(stage);
+  stage.base().back_up("fork.db");
+  // One branch dies with a batch bound, of which nothing was sent.
+  stage.produce(2, kTransactions);
+  CHECK(stage.drain({}, {{"OUTSEAL_FAILPOINT", "relay.before_deliver:1"}}).signal == SIGKILL);
+  stage.base().back_up("bound.db");
+  // The other one publishes less than that batch.
+  stage.base().restore("fork.db");
+  stage.produce(3, 5);
+  check_drained(stage);
+  stage.base().restore("bound.db");
+  check_fork(stage);
+}
+
 TEST_CASE("refused events are parked with their key, the others flow, and their ids never change") {
   if (skipped_without_sink_server()) return;
   SinkStage stage;

@@ -110,6 +110,18 @@ std::unique_ptr<Process> Stage::start_parked(const std::vector<std::string>& wor
   return std::make_unique<Process>(all, environment, log_);
 }
 
+void Stage::back_up(const std::string& copy) const {
+  execute("PRAGMA wal_checkpoint(TRUNCATE)");  // The file is then all there is.
+  std::filesystem::copy_file(file("service.db"), file(copy));
+}
+
+void Stage::restore(const std::string& copy) const {
+  for (const char* const beside : {"service.db-wal", "service.db-shm"})
+    std::filesystem::remove(file(beside));
+  std::filesystem::copy_file(file(copy), file("service.db"),
+                             std::filesystem::copy_options::overwrite_existing);
+}
+
 void Stage::execute(const std::string& sql) const {
   query(folder_.file("service.db"), sql, [](const Row&) {});
 }

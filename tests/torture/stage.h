@@ -52,6 +52,11 @@ class Stage {
   std::unique_ptr<Process> start_parked(const std::vector<std::string>& words,
                                         const Environment& environment = {}) const;
 
+  /// Copies the database file, as a backup does while nothing runs.
+  void back_up(const std::string& copy) const;
+  /// Puts that copy in the database's place, again while nothing runs.
+  void restore(const std::string& copy) const;
+
   void execute(const std::string& sql) const;
   /// The first column of the first row as a number; 0 if there is none.
   std::int64_t number(const std::string& sql) const;
