@@ -8,6 +8,9 @@
 //
 // It remembers the ids of events. With --by-position at its end it remembers one number a stream
 // instead, and the relay must send one event at a time (&outseal.in_flight=1 at the URL's end).
+//
+// An event that breaks a rule of the table "effect", a constraint or a trigger of yours, is
+// answered with 422: the relay sets it aside.
 #include <httplib.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -184,6 +187,10 @@ void run(const std::string& database, int port, const std::string& secrets_file,
       // Nothing was committed. After 500 the sender tries again, after 400 it sets the event aside.
       std::cerr << "webhook_receiver: " << error.what() << '\n';
       response.status = error.code() == outseal::ErrorCode::invalid_argument ? 400 : 500;
+    } catch (const soci::sqlite3_soci_error& error) {
+      // The same. What a rule of the database forbids, it will forbid tomorrow.
+      std::cerr << "webhook_receiver: " << error.what() << '\n';
+      response.status = (error.result() & 0xff) == SQLITE_CONSTRAINT ? 422 : 500;
     }
   });
   if (!server.bind_to_port("127.0.0.1", port))

@@ -52,7 +52,7 @@ const std::vector<Step>& scenario() {
   static const std::vector<Step> kSteps{
       {"migrate", [](const Stage& stage, const Environment& e) { return stage.start_migrate(e); }},
       {"produce", [](const Stage& stage,
-                     const Environment& e) { return stage.start_producer(kSeed, 1, 120, e); }},
+                     const Environment& e) { return stage.start_producer(kSeed, 1, 150, e); }},
       {"publish",
        [](const Stage& stage, const Environment& e) { return stage.start_relay(kRelay, e); }},
       {"produce more",

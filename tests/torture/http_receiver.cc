@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <functional>
 #include <stdexcept>
 
 #include "support/program.h"
@@ -38,6 +39,8 @@ class HttpReceiver final : public SinkServer {
         log()};
     if (migrate.wait() != Exit{}) throw std::runtime_error{"the receiver's inbox cannot be made"};
     start();
+    query("CREATE TRIGGER too_large BEFORE INSERT ON effect WHEN new.bytes > " +
+          std::to_string(kSinkEventBytesMax) + " BEGIN SELECT RAISE(ABORT, 'too large'); END");
     proxy_ = std::make_unique<FaultProxy>(port_);
   }
 
@@ -45,16 +48,15 @@ class HttpReceiver final : public SinkServer {
     return {.name = memory_ == ReceiverMemory::ids ? "http by id" : "http by position",
             .has_positions = false,
             .has_server = true,
-            .can_lose = false};
+            .can_lose = false,
+            .refusal = "answered 422"};
   }
 
   std::string url() const override {
     return "http://127.0.0.1:" + std::to_string(proxy_->port()) +
            "/events?outseal.timeout_ms=5000&outseal.stall_timeout_ms=3000"
            "&outseal.connect_timeout_ms=3000&outseal.in_flight=" +
-           (memory_ == ReceiverMemory::ids ? "16" : "1") +
-           "&outseal.event_bytes_max=" + std::to_string(event_bytes_max_) +
-           "&outseal.secrets_file=" + secrets();
+           (memory_ == ReceiverMemory::ids ? "16" : "1") + "&outseal.secrets_file=" + secrets();
   }
   FaultProxy* proxy() override { return proxy_.get(); }
 
@@ -79,35 +81,42 @@ class HttpReceiver final : public SinkServer {
   void thaw() override { program_->send(SIGCONT); }
 
   std::vector<StoredEvent> stored() override {
-    sqlite3* database = nullptr;
-    sqlite3_stmt* rows = nullptr;
-    if (sqlite3_open(this->database().c_str(), &database) != SQLITE_OK ||
-        sqlite3_prepare_v2(database, "SELECT n, event_id, subject FROM effect ORDER BY n", -1,
-                           &rows, nullptr) != SQLITE_OK)
-      throw std::runtime_error{"the effects cannot be read"};
     std::vector<StoredEvent> events;
-    while (sqlite3_step(rows) == SQLITE_ROW) {
-      const auto text = [rows](int column) {
-        return reinterpret_cast<const char*>(sqlite3_column_text(rows, column));
+    query("SELECT n, event_id, subject FROM effect ORDER BY n", [&](sqlite3_stmt* row) {
+      const auto text = [row](int column) {
+        return reinterpret_cast<const char*>(sqlite3_column_text(row, column));
       };
-      events.push_back({Position{static_cast<std::uint64_t>(sqlite3_column_int64(rows, 0))},
+      events.push_back({Position{static_cast<std::uint64_t>(sqlite3_column_int64(row, 0))},
                         EventId::parse(text(1)).value_or(EventId{}), text(2)});
-    }
-    sqlite3_finalize(rows);
-    sqlite3_close(database);
+    });
     return events;
   }
 
-  void lift_limit() override { event_bytes_max_ = 1U << 20U; }
+  void lift_limit() override { query("DROP TRIGGER too_large"); }
 
  private:
+  void query(
+      const std::string& sql,
+      const std::function<void(sqlite3_stmt*)>& take = [](sqlite3_stmt*) {}) {
+    sqlite3* database = nullptr;
+    sqlite3_stmt* statement = nullptr;
+    int status = sqlite3_open(this->database().c_str(), &database);
+    sqlite3_busy_timeout(database, 20'000);
+    if (status == SQLITE_OK)
+      status = sqlite3_prepare_v2(database, sql.c_str(), -1, &statement, nullptr);
+    while (status == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) take(statement);
+    if (status == SQLITE_OK) status = sqlite3_finalize(statement);
+    const std::string message = sqlite3_errmsg(database);
+    sqlite3_close(database);
+    if (status != SQLITE_OK) throw std::runtime_error{sql + ": " + message};
+  }
+
   std::string database() const { return folder_.file("receiver.db"); }
   std::string secrets() const { return folder_.file("secrets.txt"); }
   std::string log() const { return folder_.file("receiver.log"); }
 
   TempFolder folder_;
   ReceiverMemory memory_;
-  std::size_t event_bytes_max_ = kSinkEventBytesMax;
   int port_ = 0;
   std::unique_ptr<Program> program_;
   std::unique_ptr<FaultProxy> proxy_;

@@ -62,6 +62,11 @@ TEST_CASE("kills, pauses and a bad network lose nothing and repeat nothing") {
   check_drained(stage);
 
   // What stood behind refused events comes out in order once those are given up.
+  const std::int64_t refused_by_server = stage.refused_by_server();
+  // None of those without a key waits behind another one.
+  if (!stage.traits().refusal.empty())
+    CHECK(refused_by_server >=
+          stage.base().number("SELECT count(*) FROM ledger WHERE too_large AND key = ''"));
   if (stage.balance().parked > 0) {
     REQUIRE(run(stage.base().start_parked({"discard", "--all", "--reason", "too large"})) ==
             Exit{});
@@ -70,10 +75,11 @@ TEST_CASE("kills, pauses and a bad network lose nothing and repeat nothing") {
   const SinkStorm::Tally& tally = storm.tally();
   const SinkStage::Balance balance = stage.balance();
   std::cout << stage.traits().name << ": " << tally.kills() << " kills (relay " << tally.relay_kills
-            << ", server " << tally.server_kills << ", producer " << tally.producer_kills << "), "
+            << ", server " << tally.server_kills << "), producer " << tally.producer_kills << ", "
             << tally.pauses << " pauses, " << tally.network_faults << " network faults, "
-            << balance.committed << " events, " << balance.parked << " discarded, lost "
-            << balance.lost << ", duplicated " << balance.duplicated << std::endl;
+            << balance.committed << " events, " << balance.parked << " discarded ("
+            << refused_by_server << " refused by the server), lost " << balance.lost
+            << ", duplicated " << balance.duplicated << std::endl;
   CHECK(balance.committed > 0);
   CHECK(balance.lost == 0);
   CHECK(balance.duplicated == 0);
@@ -296,6 +302,7 @@ TEST_CASE("refused events are parked with their key, the others flow, and their 
   const std::int64_t refused =
       stage.base().number("SELECT count(*) FROM outseal_parked WHERE cause = 'refused'");
   CHECK(refused > 0);
+  if (!stage.traits().refusal.empty()) CHECK(stage.refused_by_server() > 0);
   stage.sink().lift_limit();
   REQUIRE(run(stage.base().start_parked({"redrive", "--all"})) == Exit{});
   check_drained(stage);

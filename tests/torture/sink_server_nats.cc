@@ -99,6 +99,7 @@ class NatsSinkServer final : public SinkServer {
     return {.name = "nats",
             .has_server = true,
             .forgetful = true,
+            .refusal = "larger than the server or stream",
             .mutant = "nats_no_expected_sequence",
             .window = kWindow};
   }

@@ -84,6 +84,14 @@ SinkStage::Balance SinkStage::balance() {
   return balance;
 }
 
+std::int64_t SinkStage::refused_by_server() const {
+  if (traits_.refusal.empty()) return 0;
+  return stage_.number(
+      "SELECT count(*) FROM outseal_parked WHERE cause = 'refused'"
+      " AND instr(reason, '" +
+      traits_.refusal + "') > 0");
+}
+
 std::vector<std::string> SinkStage::violations(Extent extent) {
   std::vector<StoredEvent> stored = sink_->stored();
   // Effects have no common order over all keys: what counts is that of each key.

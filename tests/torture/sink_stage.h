@@ -26,6 +26,9 @@ struct SinkTraits {
   bool can_lose = true;     ///< lose_tail() and recreate() do something.
   /// A relay that sleeps can hold something that keeps its successor waiting: a lock.
   bool has_lock = false;
+  /// In the reason of an event that only its server refused, after it was bound; empty: it refuses
+  /// none.
+  std::string refusal = "";
   std::string mutant = "";  ///< Switches off what keeps a zombie out; empty: there is nothing.
   std::size_t backlog_max = 400;  ///< How far producers may get ahead while all is being killed.
   std::chrono::milliseconds window{0};  ///< Within which the server would know an event again.
@@ -89,6 +92,8 @@ class SinkStage {
   std::int64_t backlog() const;
   /// True if a process, perhaps a stopped one, is in the middle of a transaction that writes.
   bool database_is_locked() const;
+  /// Events that were parked because the server refused them, after they were bound.
+  std::int64_t refused_by_server() const;
   /// Waits until relays have acknowledged `count` more events or all there are, or for half a
   /// minute.
   void wait_for_progress(std::int64_t count) const;
