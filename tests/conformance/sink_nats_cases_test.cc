@@ -55,6 +55,38 @@ TEST_CASE("a message of somebody else is never written behind") {
   CHECK(send(*sink, 5, 6).status == Status::retry_later);
 }
 
+TEST_CASE("nothing is written behind what somebody else has put into the empty stream") {
+  if (skipped_without_nats()) return;
+  const std::string stream = fresh_stream();
+  const auto sink = open_stream(stream);
+  stranger().publish(stream + ".orders.x", "intruder");
+  const DeliveryResult result = send(*sink, 0, 5);
+  CHECK(result.status == Status::conflict);
+  CHECK(result.done == 0);
+  CHECK(stranger().state_of(stream).last_sequence == 1);
+  CHECK(positions_in(*sink) == std::vector<std::uint64_t>{0});
+  CHECK(sink->open().status == Opened::refused);
+}
+
+TEST_CASE("each message names its stream and what stands before it") {
+  if (skipped_without_nats()) return;
+  const std::string stream = fresh_stream();
+  const auto sink = open_stream(stream);
+  CHECK(send(*sink, 0, 3).status == Status::delivered);
+  CHECK(send(*sink, 3, 5).status == Status::delivered);
+  for (std::uint64_t sequence = 1; sequence <= 5; ++sequence) {
+    CAPTURE(sequence);
+    auto headers = stranger().headers_of(stream, sequence);
+    CHECK(headers["Nats-Msg-Id"] == event_id_at(Position{sequence}).to_string());
+    CHECK(headers["Nats-Expected-Stream"] == stream);
+    CHECK(headers["Nats-Expected-Last-Sequence"] == std::to_string(sequence - 1));
+    // Not at the begin of a delivery: a server that was started again may have forgotten it.
+    const bool follows = sequence != 1 && sequence != 4;
+    CHECK(headers["Nats-Expected-Last-Msg-Id"] ==
+          (follows ? event_id_at(Position{sequence - 1}).to_string() : ""));
+  }
+}
+
 TEST_CASE("a zombie that comes back after the duplicate window stores nothing") {
   if (skipped_without_nats()) return;
   const std::string stream = fresh_stream(R"({"duplicate_window":100000000})");
@@ -287,6 +319,7 @@ TEST_CASE("each guard that is switched off is missed by a case above") {
   };
   const Mutant mutants[]{
       {"nats_no_expected_sequence", "a zombie that comes back after the duplicate window*"},
+      {"nats_no_expected_sequence", "nothing is written behind what somebody else*"},
       {"nats_no_expected_id", "a message of somebody else is never written behind"},
       {"nats_any_acknowledgement", "a duplicate of an event that is gone*"},
   };

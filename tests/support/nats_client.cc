@@ -2,6 +2,7 @@
 
 #include <nats/nats.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -66,6 +67,29 @@ NatsClient::State NatsClient::state_of(const std::string& stream) const {
   if (info.contains("cluster") && info["cluster"].contains("leader"))
     state.leader = info["cluster"]["leader"];
   return state;
+}
+
+std::map<std::string, std::string> NatsClient::headers_of(const std::string& stream,
+                                                          std::uint64_t sequence) const {
+  jsCtx* streams = nullptr;
+  check(natsConnection_JetStream(&streams, connection_->client, nullptr), "ask for JetStream");
+  natsMsg* message = nullptr;
+  const natsStatus status =
+      js_GetMsg(&message, streams, stream.c_str(), sequence, nullptr, nullptr);
+  jsCtx_Destroy(streams);
+  check(status, "read message " + std::to_string(sequence) + " of " + stream);
+  const char** names = nullptr;
+  int count = 0;
+  const natsStatus listed = natsMsgHeader_Keys(message, &names, &count);
+  std::map<std::string, std::string> headers;
+  for (int i = 0; i < count; ++i) {
+    const char* value = nullptr;
+    if (natsMsgHeader_Get(message, names[i], &value) == NATS_OK) headers[names[i]] = value;
+  }
+  std::free(names);  // The array is ours, what it points to is the message's.
+  natsMsg_Destroy(message);
+  check(listed, "list the headers of a message");
+  return headers;
 }
 
 std::uint64_t NatsClient::publish(const std::string& subject, const std::string& payload,

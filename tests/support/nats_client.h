@@ -32,6 +32,10 @@ class NatsClient {
   };
   State state_of(const std::string& stream) const;
 
+  /// The headers with which a message is stored.
+  std::map<std::string, std::string> headers_of(const std::string& stream,
+                                                std::uint64_t sequence) const;
+
   /// Publishes a message and waits for the stream's acknowledgement.
   /// @returns its sequence.
   std::uint64_t publish(const std::string& subject, const std::string& payload,
