@@ -65,7 +65,10 @@ std::vector<std::string> read_secrets(const std::string& path) {
   std::ifstream file{path};
   std::vector<std::string> secrets;
   for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(mark)) secrets.push_back(base64_decoded(line.substr(mark.size())));
+    if (!line.starts_with(mark)) continue;
+    secrets.push_back(base64_decoded(line.substr(mark.size())));
+    // An empty one, from a line that was cut off, would let anybody sign.
+    if (secrets.back().size() < 24) throw std::runtime_error(path + ": a secret is under 24 bytes");
   }
   if (secrets.empty()) throw std::runtime_error(path + " holds no whsec_... line");
   return secrets;

@@ -92,6 +92,9 @@ struct InOrder {
 /// @throws Error{refused} if another event was received at the last position, or another one than
 ///         `previous_id` before this one: the sender is a relay that was replaced, a second one, or
 ///         its database lost history. Nothing is guessed: answer 500, and if that goes on look why.
+///         Before the last position nothing is compared, since only the last event is known: there
+///         every event counts as received. See tools/README.md, "webhooks", for what that asks of
+///         a receiver; receive() by id asks nothing.
 /// @throws Error{invalid_argument} for a bad stream, position 0, the nil id, a first event with a
 ///         previous one or another without, or a transaction that has ended.
 /// @throws Error{conflict} as receive().
