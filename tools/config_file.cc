@@ -135,6 +135,14 @@ Config read_tables(const std::string& path, const toml::table& table) {
   return config;
 }
 
+/// What to do about TOML that cannot be read.
+std::string_view hint_for(std::string_view fault) {
+  if (fault.find("redefine") != std::string_view::npos)
+    return "each key stands once; where there are [[subscription]] tables, the name of one is name "
+           "= \"orders\" in it";
+  return "write KEY = VALUE, text in quotes: db = \"sqlite:shop.db\"";
+}
+
 }  // namespace
 
 Config read_config(const std::string& path) {
@@ -152,7 +160,7 @@ Config read_config(const std::string& path) {
     return read_tables(path, toml::parse(content.view(), path));
   } catch (const toml::parse_error& fault) {
     refuse(place_of(path, fault.source()), "malformed TOML: " + std::string{fault.description()},
-           "write KEY = VALUE, text in quotes: db = \"sqlite:shop.db\"");
+           std::string{hint_for(fault.description())});
   }
 }
 

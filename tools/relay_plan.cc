@@ -6,6 +6,7 @@
 #include <string>
 
 #include "database.h"
+#include "model/limits.h"
 #include "outseal/error.h"
 #include "sinks/factory.h"
 
@@ -48,11 +49,12 @@ bool consists_of(std::string_view text, std::string_view marks) {
 /// Refuses a pattern that no topic can match: the subscription would be made, and stay empty.
 void check_topics(const Settings& settings) {
   for (const std::string& topic : settings.list(Option::topics))
-    if (!consists_of(topic, "._/-*"))
+    if (topic.size() > kTopicBytesMax || !consists_of(topic, "._/-*"))
       throw Error{ErrorCode::invalid_config,
                   settings.origin(Option::topics),
                   "no topic can match '" + topic + "'",
-                  {.hint = "topics consist of A-Z a-z 0-9 . _ / -; * stands for any of them"}};
+                  {.hint = "topics consist of at most 255 of A-Z a-z 0-9 . _ / -; * stands for any "
+                           "of them"}};
 }
 
 /// With the subscription's name it is what receivers know a stream by: 1024 bytes together.
@@ -75,7 +77,18 @@ void check_event_source(const Settings& settings) {
                 {.hint = "give a short one; every event carries it"}};
 }
 
-relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) {
+void check_name(const Settings& settings, const store::SubscriptionSpec& subscription) {
+  try {
+    subscription.validate();
+  } catch (const Error& error) {
+    throw Error{error.code(),
+                settings.origin(Option::subscription),
+                error.message(),
+                {.hint = "give it a short plain name, for example shop.orders"}};
+  }
+}
+
+relay::RelayOptions relay_options_of(const Settings& settings, const SinkChoice& sink) {
   relay::RelayOptions options;
   check_topics(settings);
   check_event_source(settings);
@@ -83,13 +96,13 @@ relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) 
   options.core = core_options_of(settings);
   options.subscription.name = settings.text(Option::subscription);
   options.subscription.topics = settings.list(Option::topics);
-  options.subscription.sink = sinks::sink_identity(sink);
+  options.subscription.sink = sink.identity();
   options.subscription.event_source = settings.text(Option::event_source);
   if (options.subscription.event_source.empty())
     options.subscription.event_source = "/outseal/" + options.subscription.name;
   options.subscription.start =
       settings.text(Option::start) == "now" ? store::Start::now : store::Start::beginning;
-  options.subscription.validate();
+  check_name(settings, options.subscription);
   // Round trips and commits over a network cost more than memory.
   if (options.database.scheme == "postgresql")
     options.page = {.events_max = 5'000, .bytes_max = 4U << 20U};
@@ -105,17 +118,19 @@ relay::RelayOptions relay_options_of(const Settings& settings, const Url& sink) 
 }
 
 RelayPlan plan_of(const Settings& settings) {
-  const Url sink = Url::parse(settings.origin(Option::sink), settings.text(Option::sink));
-  sinks::refuse_source_as_sink(database_url(settings), sink);
+  const SinkChoice sink{settings};
   return {sink, relay_options_of(settings, sink)};
 }
 
 /// Two subscriptions at the end of one file would each take the other's events for a fork.
 void check_sinks(const std::vector<RelayPlan>& plans) {
+  const auto is_shared = [](const RelayPlan& plan) {
+    return sinks::takes_several_subscriptions(plan.sink.url());
+  };
   for (std::size_t i = 0; i < plans.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
-      if (plans[i].options.subscription.sink == plans[j].options.subscription.sink &&
-          !sinks::takes_several_subscriptions(plans[i].sink))
+      if (sinks::is_same_sink(plans[i].sink.url(), plans[j].sink.url()) &&
+          !(is_shared(plans[i]) && is_shared(plans[j])))
         throw Error{ErrorCode::invalid_config,
                     "run",
                     "the subscriptions " + plans[j].name() + " and " + plans[i].name() +
@@ -126,7 +141,7 @@ void check_sinks(const std::vector<RelayPlan>& plans) {
 }  // namespace
 
 std::unique_ptr<Sink> RelayPlan::make_sink() const {
-  return sinks::make_sink(sink, sinks::context_of(options.subscription.event_source, name()));
+  return sink.make(options.subscription.event_source);
 }
 
 std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings) {

@@ -5,19 +5,19 @@
 #include <memory>
 #include <vector>
 
-#include "base/url.h"
 #include "model/sink.h"
 #include "options.h"
 #include "relay/relay.h"
+#include "sink_choice.h"
 
 namespace outseal::tools {
 
 struct RelayPlan {
-  Url sink;
+  SinkChoice sink;
   relay::RelayOptions options;
 
   const std::string& name() const { return options.subscription.name; }
-  /// @throws Error{invalid_argument} for an unknown scheme or parameter.
+  /// @throws as SinkChoice::make() does.
   std::unique_ptr<Sink> make_sink() const;
 };
 

@@ -5,7 +5,7 @@
 #include "database.h"
 #include "outseal/error.h"
 #include "relay_commands.h"
-#include "sinks/factory.h"
+#include "sink_choice.h"
 #include "store/audit.h"
 #include "store/rebase.h"
 #include "store/subscription.h"
@@ -50,7 +50,7 @@ void print_text(const std::string& name, const store::RebaseResult& result) {
 
 int relay_rebase(const Settings& settings) {
   const std::string name = settings.text(Option::subscription);
-  const Url sink_url = Url::parse(settings.origin(Option::sink), settings.text(Option::sink));
+  const SinkChoice chosen{settings};
   const auto connection = open_database(settings);
   const auto spec = store::find_subscription(*connection, name);
   if (!spec)
@@ -58,12 +58,12 @@ int relay_rebase(const Settings& settings) {
                 "rebase",
                 "there is no subscription '" + name + "'",
                 {.hint = "see the names with: outseal-relay status"}};
-  if (spec->sink != sinks::sink_identity(sink_url))
+  if (spec->sink != chosen.identity())
     throw Error{ErrorCode::refused,
                 "rebase",
                 "subscription " + name + " has the sink " + spec->sink,
                 {.hint = "give the same sink, or a copy of it under the same name"}};
-  const auto sink = sinks::make_sink(sink_url, sinks::context_of(spec->event_source, spec->name));
+  const auto sink = chosen.make(spec->event_source);
   const std::string actor = settings.text(Option::actor);
   const store::RebaseResult result =
       store::rebase(*connection, name, *sink, actor.empty() ? store::current_actor() : actor);

@@ -189,7 +189,7 @@ int report_of(const std::string& name, const std::exception_ptr& error, bool jso
 int report(const std::vector<RelayPlan>& plans, const std::vector<Ending>& endings, bool json) {
   // The events of stdout: are the results of that sink; nothing may stand between or behind them.
   const bool silent = std::any_of(plans.begin(), plans.end(), [](const RelayPlan& plan) {
-    return plan.sink.scheme == "stdout";
+    return plan.sink.url().scheme == "stdout";
   });
   const bool is_many = plans.size() > 1;
   int worst = kExitFine;

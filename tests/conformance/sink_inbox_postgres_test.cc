@@ -69,8 +69,7 @@ TEST_CASE("what waiting cannot mend is unusable, and says what to do") {
   for (const std::string& url :
        {server.url("no_such_database"), server.url(inbox.database(), "admin", "wrong"),
         server.url(inbox.database(), "nobody_at_all"), server.url(inbox.database(), "stranger"),
-        server.url(inbox.database(), "half"), server.url("latin"),
-        server.url(inbox.database()) + "?no_such_parameter=1"}) {
+        server.url(inbox.database(), "half"), server.url("latin")}) {
     const auto opened = sink_of(url)->open();
     INFO(opened.detail);
     CHECK(opened.status == Opened::unusable);
@@ -80,6 +79,17 @@ TEST_CASE("what waiting cannot mend is unusable, and says what to do") {
   server.drop_database("latin");
   server.execute("DROP OWNED BY half", inbox.database());
   server.execute("DROP ROLE half; DROP ROLE stranger");
+}
+
+TEST_CASE("a URL that no server could be asked by is refused before anything is opened") {
+  const PostgresInbox inbox{true};
+  const std::string url = shared_server().url(inbox.database());
+  for (const std::string& wrong :
+       {url + "?no_such_parameter=1", url + "?port=x", std::string{"postgresql://h:abc/shop"},
+        std::string{"postgresql://h:65536/shop"}, std::string{"postgresql://h:1,i:0/shop"}}) {
+    INFO(wrong);
+    CHECK_THROWS_AS(sink_of(wrong), Error);
+  }
 }
 
 TEST_CASE("a user with the role outseal_sink, and nothing else, is enough") {

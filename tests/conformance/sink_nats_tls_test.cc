@@ -1,6 +1,7 @@
 // The nats: sink over TLS: whom it trusts, and whom it does not.
 #include <doctest/doctest.h>
 
+#include <fstream>
 #include <string>
 
 #include "conformance/nats_fixture.h"
@@ -77,15 +78,17 @@ TEST_CASE("a server that asks for our certificate gets it") {
   CHECK(stage.open("localhost", trusting).status != Opened::opened);
 }
 
-TEST_CASE("with tls=true nothing is said to a server without TLS, and a missing file is named") {
+TEST_CASE("with tls=true nothing is said to a server without TLS, and a bad file is named") {
   if (skipped_without_nats()) return;
   const std::string url = shared_nats_server().url() + "/EVENTS?create=true";
   const OpenResult plain = make_nats(url + "&tls=true")->open();
   CHECK(plain.status == Opened::unusable);
   CHECK(plain.hint.find("tls=true") != std::string::npos);
-  const OpenResult absent = make_nats(url + "&ca_file=/absent.pem")->open();
-  CHECK(absent.status == Opened::unusable);
-  CHECK_MESSAGE(absent.detail.find("ca_file") != std::string::npos, absent.detail);
+  const TempFolder folder;
+  std::ofstream{folder.file("ca.pem")} << "not a certificate\n";
+  const OpenResult bad = make_nats(url + "&ca_file=" + folder.file("ca.pem"))->open();
+  CHECK(bad.status == Opened::unusable);
+  CHECK_MESSAGE(bad.detail.find("ca_file") != std::string::npos, bad.detail);
 }
 
 }  // namespace outseal::test

@@ -287,14 +287,27 @@ TEST_CASE("an option without its prefix is noticed, whatever stands around it") 
 }
 
 TEST_CASE("a URL that cannot be used says why") {
-  for (const std::string text :
-       {"http:", "http:x", "http://", "http:///path", "http://user:pass@h/", "http://user@h/",
-        "http://h/#part", "http://h/ x", "http://h:99999/", "http://h/?outseal.mode=odd",
-        "http://h/?outseal.in_flight=0", "http://h/?outseal.in_flight=257",
-        "http://h/?outseal.timeout_ms=x", "http://h/?outseal.verify=0",
-        "http://h/?outseal.cert_file=/dev/null", "http://h/?outseal.ca_file=/nonexistent",
-        "http://h/?outseal.secrets_file=/", "http://h/?outseal.proxy=socks5://p:1",
-        "http://h/?outseal.proxy=http://u:p@p:1"}) {
+  for (const std::string text : {"http:",
+                                 "http:x",
+                                 "http://",
+                                 "http:///path",
+                                 "http://user:pass@h/",
+                                 "http://user@h/",
+                                 "http://h/#part",
+                                 "http://h/ x",
+                                 "http://h:99999/",
+                                 "http://h:0/",
+                                 "http://h:x/",
+                                 "http://h/?outseal.mode=odd",
+                                 "http://h/?outseal.in_flight=0",
+                                 "http://h/?outseal.in_flight=257",
+                                 "http://h/?outseal.timeout_ms=x",
+                                 "http://h/?outseal.verify=0",
+                                 "http://h/?outseal.cert_file=/dev/null",
+                                 "http://h/?outseal.ca_file=/nonexistent",
+                                 "http://h/?outseal.secrets_file=/",
+                                 "http://h/?outseal.proxy=socks5://p:1",
+                                 "http://h/?outseal.proxy=http://u:p@p:1"}) {
     CAPTURE(text);
     CHECK_THROWS_AS(options_of(text), Error);
   }

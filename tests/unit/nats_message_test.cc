@@ -4,12 +4,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "outseal/error.h"
 #include "sinks/nats_options.h"
+#include "support/temp_folder.h"
 
 namespace outseal::sinks {
 namespace {
@@ -181,10 +183,15 @@ TEST_CASE("what a message cannot carry is refused, with the reason and without t
 }
 
 TEST_CASE("a nats: URL is read with all its parts") {
+  const test::TempFolder folder;
+  std::ofstream{folder.file("ca.pem")} << "PEM";
   const auto options = options_of(
-      "nats://me:p%40ss@one:4222,two/EVENTS?subject=x.{topic}&shared=true&in_flight=7"
-      "&timeout_ms=900&ca_file=ca.pem");
-  CHECK(options.servers == std::vector<std::string>{"nats://one:4222", "nats://two"});
+      "nats://me:p%40ss@one:1,Two,[::1],[::1]:2/EVENTS?subject=x.{topic}&shared=true&in_flight=7"
+      "&timeout_ms=900&ca_file=" +
+      folder.file("ca.pem"));
+  CHECK(options.servers == std::vector<std::string>{"nats://one:1", "nats://two:4222",
+                                                    "nats://[::1]:4222", "nats://[::1]:2"});
+  CHECK(options.ca_file == folder.file("ca.pem"));
   CHECK(options.user == "me");
   CHECK(options.password == "p@ss");
   CHECK(options.stream == "EVENTS");
@@ -197,12 +204,32 @@ TEST_CASE("a nats: URL is read with all its parts") {
 }
 
 TEST_CASE("a nats: URL that says too little or too much is refused, and no password is repeated") {
-  for (const char* const wrong :
-       {"nats:h/E", "nats://h", "nats://h/", "nats://h/a.b", "nats://h/a/b", "nats:///E",
-        "nats://h,,i/E", "nats://me@h/E", "nats://me:sesame@h/E?password_file=f",
-        "nats://:sesame@h/E", "nats://me:ses%ame@h/E", "nats://h/E?password_file=f",
-        "nats://h/E?shared=sesame", "nats://h/E?in_flight=0", "nats://h/E?replicas=3",
-        "nats://h/E?cert_file=c", "nats://h/E?sesame=1"}) {
+  for (const char* const wrong : {"nats:h/E",
+                                  "nats://h",
+                                  "nats://h/",
+                                  "nats://h/a.b",
+                                  "nats://h/a/b",
+                                  "nats:///E",
+                                  "nats://h,,i/E",
+                                  "nats://me@h/E",
+                                  "nats://me:sesame@h/E?password_file=f",
+                                  "nats://:sesame@h/E",
+                                  "nats://me:ses%ame@h/E",
+                                  "nats://h/E?password_file=f",
+                                  "nats://h/E?shared=sesame",
+                                  "nats://h/E?in_flight=0",
+                                  "nats://h/E?replicas=3",
+                                  "nats://h/E?cert_file=c",
+                                  "nats://h/E?sesame=1",
+                                  "nats://h:/E",
+                                  "nats://h:0/E",
+                                  "nats://h:abc/E",
+                                  "nats://h:65536/E",
+                                  "nats://h:42x/E",
+                                  "nats://a,b:-1/E",
+                                  "nats://::1/E",
+                                  "nats://:4222/E",
+                                  "nats://me:sesame@h:x/E"}) {
     CAPTURE(wrong);
     try {
       options_of(wrong);
@@ -214,6 +241,52 @@ TEST_CASE("a nats: URL that says too little or too much is refused, and no passw
         CHECK(text.find("sesame") == std::string::npos);
     }
   }
+}
+
+TEST_CASE("where a nats: URL lacks its host, what may be a password is not repeated") {
+  try {
+    options_of("nats://me:sesame/EVENTS");
+    FAIL("not refused");
+  } catch (const Error& error) {
+    CHECK(std::string_view{error.what()}.find("sesame") == std::string_view::npos);
+  }
+}
+
+TEST_CASE("a file that a nats: URL names has to be there from the start") {
+  const test::TempFolder folder;
+  const std::string there = folder.file("there");
+  std::ofstream{there} << "x";
+  std::ofstream{folder.file("empty")};
+  for (const std::string& path : {folder.file("absent"), folder.file("empty"), folder.file("")}) {
+    for (const std::string& rest :
+         {"nats://h/E?creds=" + path, "nats://me@h/E?password_file=" + path,
+          "nats://h/E?ca_file=" + path, "nats://h/E?key_file=" + there + "&cert_file=" + path,
+          "nats://h/E?cert_file=" + there + "&key_file=" + path}) {
+      CAPTURE(rest);
+      try {
+        options_of(rest);
+        FAIL("not refused");
+      } catch (const Error& error) {
+        CHECK(error.code() == ErrorCode::invalid_config);
+        CHECK(error.message().find(path) != std::string::npos);
+        CHECK_FALSE(error.hint().empty());
+      }
+    }
+  }
+}
+
+TEST_CASE("two nats: URLs are of one stream if they have a server in common") {
+  const auto same = [](const char* one, const char* other) {
+    return is_same_stream(Url::parse("sink", one), Url::parse("sink", other));
+  };
+  CHECK(same("nats://h/E", "nats://h:4222/E"));
+  CHECK(same("nats://H/E", "nats://me@h/E?password_file=f"));
+  CHECK(same("nats://a,b,c/E", "nats://d:1,c:4222/E"));
+  CHECK(same("nats://[::1]/E", "nats://[::1]:4222/E"));
+  CHECK_FALSE(same("nats://h/E", "nats://h:4223/E"));
+  CHECK_FALSE(same("nats://h/E", "nats://h/F"));
+  CHECK_FALSE(same("nats://h/E", "nats://h/e"));
+  CHECK_FALSE(same("nats://a,b/E", "nats://c,d/E"));
 }
 
 }  // namespace outseal::sinks

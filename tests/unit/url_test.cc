@@ -128,6 +128,12 @@ TEST_CASE("a number parameter has a default, a range, and nothing around it") {
   }
 }
 
+TEST_CASE("a port is a number from 1 to 65535 and nothing else") {
+  for (const char* const port : {"1", "80", "4222", "65535"}) CHECK(is_port(port));
+  for (const char* const text : {"", "0", "65536", "99999", "-1", "+1", " 1", "1 ", "0x1", "abc"})
+    CHECK_FALSE(is_port(text));
+}
+
 TEST_CASE("an unknown parameter is refused and the known ones are named") {
   const Url url = Url::parse("--sink", "file:x?segment_bytes=1&bytes=2");
   CHECK(error_of([&] { url.refuse_parameters_except("segment_bytes bytes"); }).empty());

@@ -116,6 +116,12 @@ void Url::refuse_parameters_except(std::string_view known) const {
   }
 }
 
+bool is_port(std::string_view text) {
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  return error == std::errc{} && end == text.data() + text.size() && port != 0;
+}
+
 bool percent_decode(std::string_view text, std::string& out) {
   for (std::size_t place = 0; place < text.size(); ++place) {
     if (text[place] != '%') {

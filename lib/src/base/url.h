@@ -39,6 +39,9 @@ struct Url {
   void refuse_parameters_except(std::string_view known) const;
 };
 
+/// True for the number of a TCP port, 1 to 65535.
+bool is_port(std::string_view text);
+
 /// Appends `text` to `out` with each %XX as the byte that it stands for.
 /// @returns false if a percent sign is not followed by two hexadecimal digits.
 bool percent_decode(std::string_view text, std::string& out);

@@ -114,6 +114,13 @@ void refuse_source_as_sink(const Url& database, const Url& sink) {
                 {.hint = "give the receiver a database file of its own"}};
 }
 
+bool is_same_sink(const Url& one, const Url& other) {
+#ifdef OUTSEAL_SINK_NATS
+  if (one.scheme == "nats" && other.scheme == "nats") return is_same_stream(one, other);
+#endif
+  return sink_identity(one) == sink_identity(other);
+}
+
 bool takes_several_subscriptions(const Url& url) {
   if (url.scheme == "nats") return url.text("shared") == "true";
   return url.scheme != "file" && url.scheme != "stdout";

@@ -29,6 +29,9 @@ std::string sink_identity(const Url& url);
 /// @throws Error{invalid_argument} if `sink` is the very file that the events come from.
 void refuse_source_as_sink(const Url& database, const Url& sink);
 
+/// True for two URLs of one sink, as far as they tell: a default may be written out in one of them.
+bool is_same_sink(const Url& one, const Url& other);
+
 /// Whether several subscriptions may have the same sink. Where it counts the positions of one, each
 /// would take the other's events for a fork.
 bool takes_several_subscriptions(const Url& url);

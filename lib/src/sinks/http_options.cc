@@ -5,6 +5,7 @@
 
 #include "outseal/error.h"
 #include "sinks/http_endpoint.h"
+#include "sinks/parameter_file.h"
 #include "sinks/webhook_signature.h"
 
 namespace outseal::sinks {
@@ -37,29 +38,13 @@ std::string parameter(const Url& url, std::string_view name) {
   return url.text(std::string{kParameterPrefix} + std::string{name});
 }
 
-std::ifstream open_file(const std::string& name, const std::string& path) {
-  std::ifstream file{path};
-  // A folder can be opened, but not read.
-  if (!file || file.peek() == std::ifstream::traits_type::eof())
-    refuse_file("outseal." + name + " cannot be read or is empty: " + path,
-                "give the path of a file that the relay may read");
-  return file;
-}
-
-/// The path in outseal.`name`, which can be read; empty if it is not given.
-std::string readable_file(const Url& url, const std::string& name) {
-  std::string path = parameter(url, name);
-  if (!path.empty()) static_cast<void>(open_file(name, path));
-  return path;
-}
-
 /// Gives each line of the file in outseal.`name` to `take`, which says what is wrong with it.
 /// Empty lines and those that begin with '#' are skipped.
 void read_lines(const Url& url, const std::string& name,
                 const std::function<std::string(std::string_view)>& take) {
   const std::string path = parameter(url, name);
   if (path.empty()) return;
-  std::ifstream file = open_file(name, path);
+  std::ifstream file = open_parameter_file(url, std::string{kPrefix} + name, path);
   std::string line;
   std::size_t taken = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
@@ -102,9 +87,12 @@ std::string endpoint_of(const Url& url) {
   if (text.find('#') != std::string::npos)
     refuse("a URL to post to has no fragment", "remove the '#' and what follows it");
   const auto origin = HttpOrigin::of(text);
-  if (!url.rest.starts_with("//") || url.rest.starts_with("///") || !origin)
-    refuse("\"" + url.redacted() + "\" is not a URL to post to",
-           "write it as https://host/path, what is not ASCII percent-encoded");
+  if (!url.rest.starts_with("//") || url.rest.starts_with("///") || !origin ||
+      !is_port(origin->port))
+    refuse(
+        "\"" + url.redacted() + "\" is not a URL to post to",
+        "write it as https://HOST/PATH or https://HOST:PORT/PATH, the port from 1 to 65535, what "
+        "is not ASCII percent-encoded");
   if (origin->has_user)
     refuse("the URL holds a user name or password",
            "put an Authorization header into the file of outseal.headers_file");
@@ -130,7 +118,8 @@ std::string proxy_of(const Url& url) {
   std::string proxy = parameter(url, "proxy");
   if (proxy.empty()) return proxy;
   const auto origin = HttpOrigin::of(proxy);
-  if (!origin || (origin->scheme != "http" && origin->scheme != "https") || origin->has_user)
+  if (!origin || (origin->scheme != "http" && origin->scheme != "https") || origin->has_user ||
+      !is_port(origin->port))
     refuse("outseal.proxy is not a URL of the form http://host:port",
            "http and https proxies that want no password can be used");
   return proxy;
@@ -161,9 +150,9 @@ HttpSinkOptions HttpSinkOptions::from(const Url& url) {
   options.stall_timeout = milliseconds(url, "outseal.stall_timeout_ms", kStallDefault_ms);
   read_secrets(url, options.secrets);
   read_headers(url, options.headers);
-  options.ca_file = readable_file(url, "ca_file");
-  options.cert_file = readable_file(url, "cert_file");
-  options.key_file = readable_file(url, "key_file");
+  options.ca_file = readable_file(url, "outseal.ca_file");
+  options.cert_file = readable_file(url, "outseal.cert_file");
+  options.key_file = readable_file(url, "outseal.key_file");
   options.proxy = proxy_of(url);
   if (options.cert_file.empty() != options.key_file.empty())
     refuse("outseal.cert_file and outseal.key_file belong together", "give both or none");

@@ -305,6 +305,7 @@ std::unique_ptr<Sink> make_inbox_sink(const Url& url, const SinkContext& context
   Url database = url;
   database.parameters.erase(std::string{kEventBytes});
   if (url.scheme == "sqlite") url.refuse_parameters_except(kEventBytes);
+  sql::check_url(database);
   return std::make_unique<InboxSink>(std::move(database), context.stream, options);
 }
 

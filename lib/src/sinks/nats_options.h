@@ -38,7 +38,11 @@ struct NatsSinkOptions {
   std::string key_file;
 
   /// @throws Error{invalid_argument} naming the parameter; never its value.
+  /// @throws Error{invalid_config} for a file that cannot be read.
   static NatsSinkOptions parse(const Url& url);
 };
+
+/// True if both URLs name one stream, by at least one server in common, however they are written.
+bool is_same_stream(const Url& one, const Url& other);
 
 }  // namespace outseal::sinks

@@ -154,9 +154,12 @@ enum class OpenMode {
   create,    ///< A missing SQLite file is made; outseal-migrate only.
 };
 
+/// Refuses what open() would, as far as that can be told without opening anything.
+/// @throws Error{invalid_argument} for an unknown scheme or parameter, or a malformed address.
+void check_url(const Url& url);
+
 /// Opens a connection of our own, with full durability of its commits.
-/// @throws Error{invalid_argument} for an unknown scheme, Error{unreachable} if it cannot be
-/// opened.
+/// @throws what check_url() does, Error{unreachable} if it cannot be opened.
 std::unique_ptr<Connection> open(const Url& url, OpenMode mode = OpenMode::existing);
 
 /// Runs `body` in a write transaction: commits when it returns, rolls back when it throws.

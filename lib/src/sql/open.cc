@@ -53,16 +53,18 @@ const void* handle_of(soci::session& session) {
   refuse_backend();
 }
 
-std::unique_ptr<Connection> open(const Url& url, OpenMode mode) {
-  if (url.scheme == "sqlite") {
-    url.refuse_parameters_except("");
-    return sqlite::open(url.rest, mode);
-  }
-  if (url.scheme == "postgresql" || url.scheme == "postgres") return postgres::open(url);
+void check_url(const Url& url) {
+  if (url.scheme == "sqlite") return url.refuse_parameters_except("");
+  if (url.scheme == "postgresql" || url.scheme == "postgres") return postgres::check_url(url);
   throw Error{ErrorCode::invalid_argument,
               "open",
               "database URL has the unknown scheme '" + url.scheme + "'",
               {.hint = "use postgresql://USER@HOST/DATABASE or sqlite:PATH"}};
+}
+
+std::unique_ptr<Connection> open(const Url& url, OpenMode mode) {
+  check_url(url);
+  return url.scheme == "sqlite" ? sqlite::open(url.rest, mode) : postgres::open(url);
 }
 
 }  // namespace outseal::sql

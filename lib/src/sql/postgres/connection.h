@@ -12,6 +12,9 @@ typedef struct pg_conn PGconn;
 
 namespace outseal::sql::postgres {
 
+/// @throws Error{invalid_argument} for a URL that libpq cannot read, or would take amiss.
+void check_url(const Url& url);
+
 /// Opens a connection of our own. It keeps nothing in the server's session, so that it works
 /// through a pooler in transaction mode, and its commits are durable (synchronous_commit = on)
 /// whatever the database's default is: a commit of ours is later in the write-ahead log than every

@@ -57,36 +57,53 @@ std::optional<std::string> find_option(const Options& options, std::string_view 
   return std::nullopt;
 }
 
-/// Refuses what libpq would take amiss: its own messages repeat the URL, or of a password with
-/// '@', '/' or '?' in it what stands behind that as host or port.
-void check_url(const Url& url, const std::string& uri) {
+/// Empty ones are the default, and each of several hosts may have one.
+bool are_ports(std::string_view list) {
+  for (;;) {
+    const auto comma = list.find(',');
+    const std::string_view port = list.substr(0, comma);
+    if (!port.empty() && !is_port(port)) return false;
+    if (comma == std::string_view::npos) return true;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+std::string uri_of(const Url& url) { return "postgresql:" + url.rest; }
+
+}  // namespace
+
+/// Errors of our own: libpq's messages repeat the URL, or of a password with '@', '/' or '?' in it
+/// what stands behind that as host or port.
+void check_url(const Url& url) {
   char* fault = nullptr;
-  const Options parts{PQconninfoParse(uri.c_str(), &fault)};
+  const Options parts{PQconninfoParse(uri_of(url).c_str(), &fault)};
   PQfreemem(fault);
   const auto first_at = url.rest.find('@');
   const auto path = url.rest.find('/', url.rest.starts_with("//") ? 2 : 0);
   const bool odd_at =
       first_at != std::string::npos && (first_at != url.rest.rfind('@') || first_at > path);
-  if (parts == nullptr || odd_at ||
-      find_option(parts, "port")->find_first_not_of("0123456789,") != std::string::npos)
+  if (parts == nullptr || odd_at || !are_ports(*find_option(parts, "port")))
     throw Error{ErrorCode::invalid_argument,
                 "open",
                 "the database URL is malformed",
                 {.hint = "write postgresql://USER@HOST:PORT/DATABASE, special characters of user "
                          "and password percent-encoded"}};
-  for (const auto& [name, value] : url.parameters)
+  for (const auto& [name, value] : url.parameters) {
     if (!find_option(parts, name))
       throw Error{ErrorCode::invalid_argument,
                   "open",
                   "the database URL has an unknown parameter \"" + name + "\"",
                   {.hint = "it takes those of libpq, for example sslmode=require"}};
+    if (name == "port" && !are_ports(value))
+      throw Error{ErrorCode::invalid_argument,
+                  "open",
+                  "parameter \"port\" of the database URL is not a number from 1 to 65535",
+                  {.hint = "leave it out for 5432"}};
+  }
 }
 
-}  // namespace
-
 std::unique_ptr<Connection> open(const Url& url) {
-  const std::string uri = "postgresql:" + url.rest;
-  check_url(url, uri);
+  const std::string uri = uri_of(url);
 
   // A silent loss of the network is noticed within half a minute, not after two hours.
   std::map<std::string, std::string> options{
