@@ -22,6 +22,13 @@ OpenResult open_shared(const std::string& stream, const std::string& parameters 
   return open_at(shared_nats_server().url() + "/" + stream + parameters);
 }
 
+/// No stream can be made so.
+void seal(const std::string& stream) {
+  NatsClient{shared_nats_server().url()}.ask(
+      "STREAM.UPDATE." + stream,
+      R"({"name":")" + stream + R"(","subjects":[")" + stream + R"(.>"],"sealed":true})");
+}
+
 }  // namespace
 
 TEST_CASE("a missing stream is named with a recipe, and made if the URL asks for it") {
@@ -50,7 +57,7 @@ TEST_CASE("a missing stream is named with a recipe, and made if the URL asks for
 
 TEST_CASE("a stream that cannot keep the promise is refused with the reason") {
   if (skipped_without_nats()) return;
-  std::string settings;
+  std::string settings = "{}";
   std::string reason;
   SUBCASE("memory") {
     settings = R"({"storage":"memory"})";
@@ -72,7 +79,17 @@ TEST_CASE("a stream that cannot keep the promise is refused with the reason") {
     settings = R"({"subjects":["elsewhere.>"]})";
     reason = "elsewhere.>";
   }
+  SUBCASE("sources") {
+    settings = R"({"sources":[{"name":")" + fresh_stream() + R"("}]})";
+    reason = "(sources)";
+  }
+  SUBCASE("mirror") {
+    settings = R"({"subjects":[],"mirror":{"name":")" + fresh_stream() + R"("}})";
+    reason = "mirrors another stream";
+  }
+  SUBCASE("sealed") { reason = "sealed"; }
   const std::string stream = fresh_stream(settings);
+  if (reason == "sealed") seal(stream);
   const OpenResult refused = open_shared(stream);
   CHECK(refused.status == Opened::unusable);
   CHECK_MESSAGE(contains(refused.detail, reason), refused.detail);
@@ -147,6 +164,29 @@ TEST_CASE("a file of secrets that goes away later is named when the sink is open
   CHECK(refused.status == Opened::unusable);
   CHECK(contains(refused.detail, "password_file"));
   CHECK_FALSE(refused.hint.empty());
+}
+
+TEST_CASE("the permissions of tools/README.md, and no others, are enough") {
+  if (skipped_without_nats()) return;
+  const NatsServer server{{.settings = {R"(authorization { users: [
+    { user: writer, password: pw, permissions: {
+        publish: [ "EVENTS.>", "$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS",
+                   "$JS.API.STREAM.CREATE.EVENTS" ],
+        subscribe: "_INBOX.>" } },
+    { user: reader, password: pw, permissions: {
+        publish: [ "EVENTS.>", "$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS",
+                   "$JS.API.CONSUMER.CREATE.EVENTS", "$JS.FC.>" ],
+        subscribe: "_INBOX.>" } } ] })"}}};
+  const auto sink_of = [&](const std::string& user, const std::string& parameters = {}) {
+    return make_nats("nats://" + user + ":pw@" + server.address() + "/EVENTS" + parameters);
+  };
+  const auto writer = sink_of("writer", "?create=true");
+  REQUIRE(writer->open().status == Opened::opened);
+  CHECK(writer->deliver(make_batch(*writer, {}, 3), 0).status == DeliveryResult::Status::delivered);
+  CHECK(writer->open().tail == tail_of(3));
+  const auto reader = sink_of("reader");
+  CHECK(positions_in(*reader) == positions_to(3));
+  CHECK(reader->open().tail == tail_of(3));
 }
 
 TEST_CASE("a user without permission is told which one is missing, and nothing is stored") {
