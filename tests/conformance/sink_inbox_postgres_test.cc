@@ -92,6 +92,25 @@ TEST_CASE("a URL that no server could be asked by is refused before anything is 
   }
 }
 
+TEST_CASE("a server whose commits are not durable is used with a warning") {
+  if (skipped_without_postgres()) return;
+  PostgresOptions options{.durable = true};
+  bool is_durable = false;
+  SUBCASE("fsync off") { options.settings = {"fsync=off"}; }
+  SUBCASE("full_page_writes off") { options.settings = {"full_page_writes=off"}; }
+  SUBCASE("a session may leave synchronous_commit off: the sink does not") {
+    options.settings = {"synchronous_commit=off"};
+    is_durable = true;
+  }
+  PostgresServer server{options};
+  migrate(server.url());
+  const auto opened = sink_of(server.url())->open();
+  CHECK(opened.status == Opened::opened);
+  CHECK(opened.tail == Tail{});
+  CHECK(opened.detail.empty() == is_durable);
+  CHECK(opened.hint.empty() == is_durable);
+}
+
 TEST_CASE("a user with the role outseal_sink, and nothing else, is enough") {
   const PostgresInbox inbox{true};
   PostgresServer& server = shared_server();

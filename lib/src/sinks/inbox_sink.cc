@@ -128,13 +128,14 @@ OpenResult InboxSink::open() {
   close();
   try {
     connection_ = connect();
-    if (auto trouble = find_trouble()) {
+    OpenResult result = look_at_server();
+    if (result.status != Opened::opened) {
       close();
-      return *std::move(trouble);
+      return result;
     }
     // In a transaction: on a file this shows that it may be written, and by us.
-    return sql::transact(*connection_, kWriteWait,
-                         [&] { return OpenResult{.status = Opened::opened, .tail = read_tail()}; });
+    result.tail = sql::transact(*connection_, kWriteWait, [&] { return read_tail(); });
+    return result;
   } catch (const Error& error) {
     close();
     return {.status = status_of(error, url_.scheme == "sqlite"),
@@ -143,23 +144,31 @@ OpenResult InboxSink::open() {
   }
 }
 
-/// What will not change by waiting, except for a standby, which may be promoted. Its tail may lag.
-std::optional<OpenResult> InboxSink::find_trouble() {
+/// What rules the server out will not change by waiting, except for a standby, which may be
+/// promoted. Its tail may lag.
+OpenResult InboxSink::look_at_server() {
   const sql::Use trouble{connection_->statement(Query::inbox_trouble)};
   trouble->step();
   if (trouble->integer(0) != 0)
-    return OpenResult{.status = Opened::retry_later,
-                      .detail = "inbox: the server is a standby",
-                      .hint = "name the primary, or all servers and target_session_attrs=primary"};
+    return {.status = Opened::retry_later,
+            .detail = "inbox: the server is a standby",
+            .hint = "name the primary, or all servers and target_session_attrs=primary"};
   if (trouble->integer(1) != 0)
-    return OpenResult{.status = Opened::unusable,
-                      .detail = "inbox: the user may not write it",
-                      .hint = "grant the user the role outseal_sink"};
+    return {.status = Opened::unusable,
+            .detail = "inbox: the user may not write it",
+            .hint = "grant the user the role outseal_sink"};
   if (trouble->integer(2) != 0)
-    return OpenResult{.status = Opened::unusable,
-                      .detail = "inbox: the database's encoding is not UTF8",
-                      .hint = "make the receiver's database with ENCODING 'UTF8'"};
-  return std::nullopt;
+    return {.status = Opened::unusable,
+            .detail = "inbox: the database's encoding is not UTF8",
+            .hint = "make the receiver's database with ENCODING 'UTF8'"};
+  OpenResult result;
+  if (trouble->integer(3) != 0) {
+    result.detail =
+        "inbox: the server runs with fsync or full_page_writes off: a crash of its machine may"
+        " lose or spoil events that it has acknowledged";
+    result.hint = "set fsync = on and full_page_writes = on in its postgresql.conf";
+  }
+  return result;
 }
 
 Tail InboxSink::read_tail() {

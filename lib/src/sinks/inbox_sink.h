@@ -49,7 +49,7 @@ class InboxSink final : public Sink {
 
  private:
   std::unique_ptr<sql::Connection> connect() const;
-  std::optional<OpenResult> find_trouble();
+  OpenResult look_at_server();
   Tail read_tail();
   bool store(const Batch& batch, std::size_t from, const Tail& before);
   bool store_at_once(const Batch& batch, std::size_t from, const Tail& before);

@@ -69,12 +69,14 @@ std::string_view receive_text(Query query) {
 
 std::string_view sink_text(Query query) {
   switch (query) {
-    // -> 1 if it is a standby, 1 if the user may not write, 1 if a text may not fit
+    // -> 1 if it is a standby, 1 if the user may not write, 1 if a text may not fit, 1 if commits
+    //   are not durable whatever a session asks for
     case Query::inbox_trouble:
       return "SELECT pg_is_in_recovery(), NOT (has_table_privilege('outseal.inbox_event', 'INSERT')"
              " AND has_table_privilege('outseal.inbox_position', 'INSERT')"
              " AND has_table_privilege('outseal.inbox_position', 'UPDATE')),"
-             " getdatabaseencoding() <> 'UTF8'";
+             " getdatabaseencoding() <> 'UTF8',"
+             " 'off' IN (current_setting('fsync'), current_setting('full_page_writes'))";
     // stream, position, event id or '' before; new position, its event id; then as arrays: event
     //   ids, topics, keys, types, headers, payloads, content types, times. The position's
     //   compare-and-set and the rows as one statement, in one round trip; inserts nothing if

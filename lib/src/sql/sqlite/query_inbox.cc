@@ -71,9 +71,10 @@ std::string_view receive_text(Query query) {
 
 std::string_view sink_text(Query query) {
   switch (query) {
-    // -> 1 if it is a standby, 1 if the user may not write, 1 if a text may not fit
+    // -> 1 if it is a standby, 1 if the user may not write, 1 if a text may not fit, 1 if commits
+    //   are not durable: none of it can be
     case Query::inbox_trouble:
-      return "SELECT 0, 0, 0";
+      return "SELECT 0, 0, 0, 0";
     // stream, position, event id; new position, its event id, now. Inserts nothing.
     case Query::move_inbox_tail:
       return "UPDATE outseal_inbox_position SET position = ?4, last_event_id = ?5, updated_at = ?6"
