@@ -16,7 +16,7 @@ usage() {
 usage: tests/run.sh [--quick] [--soak] [--help]
 
   --quick   only the gcc build, without the tests that are labelled long
-  --soak    long loops: thousands of kills, millions of schedules; takes half an hour or more
+  --soak    long loops: thousands of kills, millions of schedules; takes an hour or more
   --help    this text
 
 Environment: OUTSEAL_SEED repeats a randomised test with the seed that it printed.
