@@ -44,7 +44,7 @@ void read_lines(const Url& url, const std::string& name,
                 const std::function<std::string(std::string_view)>& take) {
   const std::string path = parameter(url, name);
   if (path.empty()) return;
-  std::ifstream file = open_parameter_file(url, std::string{kPrefix} + name, path);
+  std::ifstream file = open_parameter_file(url, std::string{kParameterPrefix} + name, path);
   std::string line;
   std::size_t taken = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
