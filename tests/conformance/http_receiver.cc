@@ -70,6 +70,18 @@ RawReceiver::~RawReceiver() {
   ::close(listener_);
 }
 
+void RawReceiver::answer(std::string bytes, Then then) {
+  const std::lock_guard lock{mutex_};
+  bytes_ = std::move(bytes);
+  then_ = then;
+  asked_.clear();
+}
+
+std::vector<std::string> RawReceiver::asked() const {
+  const std::lock_guard lock{mutex_};
+  return asked_;
+}
+
 void RawReceiver::serve() {
   for (int connection = 0; (connection = ::accept(listener_, nullptr, nullptr)) >= 0;) {
     ++connections_;
@@ -80,8 +92,13 @@ void RawReceiver::serve() {
       if (got <= 0) break;
       request.append(buffer, static_cast<std::size_t>(got));
     }
-    static_cast<void>(::send(connection, bytes_.data(), bytes_.size(), MSG_NOSIGNAL));
-    if (then_ == Then::hold) {
+    std::unique_lock lock{mutex_};
+    const std::string bytes = bytes_;
+    const Then then = then_;
+    asked_.push_back(std::move(request));
+    lock.unlock();
+    static_cast<void>(::send(connection, bytes.data(), bytes.size(), MSG_NOSIGNAL));
+    if (then == Then::hold) {
       held_.push_back(connection);
       continue;
     }

@@ -66,7 +66,7 @@ class HttpReceiver {
   std::thread thread_;
 };
 
-/// Answers every connection with the same bytes, once the header of a request is there.
+/// Answers each connection with bytes that it is told, once the header of a request is there.
 class RawReceiver {
  public:
   enum class Then { close, hold };
@@ -80,11 +80,18 @@ class RawReceiver {
   }
   std::size_t connections() const { return connections_; }
 
+  /// From now on.
+  void answer(std::string bytes, Then then);
+  /// The headers of the requests since then, in the order in which they came in.
+  std::vector<std::string> asked() const;
+
  private:
   void serve();
 
-  const std::string bytes_;
-  const Then then_;
+  mutable std::mutex mutex_;
+  std::string bytes_;  // Guarded by mutex_, as the next two.
+  Then then_;
+  std::vector<std::string> asked_;
   int listener_ = -1;
   int port_ = 0;
   std::atomic<std::size_t> connections_{0};
