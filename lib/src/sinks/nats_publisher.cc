@@ -55,6 +55,7 @@ struct NatsPublisher::Flight {
   const std::size_t from;
   const std::size_t end;
   const std::uint64_t base;  ///< The stream's last sequence before entries[from].
+  const bool replicated;     ///< The stream has replicas.
   std::size_t sent;          ///< One past the last entry that was sent.
   std::size_t replies = 0;
   std::vector<std::uint64_t> sequences = {};  ///< By entry from `from`; 0: not acknowledged.
@@ -135,15 +136,20 @@ natsStatus NatsPublisher::send(const Batch& batch, std::size_t index, const Flig
     set(kNatsExpectedSequence, std::to_string(flight.base + (index - flight.from)));
   // A server that was started again may not know the id of the last message that it has; of one
   // that it has just stored, it does.
-  if (!options_.shared && index > flight.from && !mutant("nats_no_expected_id"))
+  const bool names_last = !options_.shared && !flight.replicated && index > flight.from;
+  if (names_last && !mutant("nats_no_expected_id"))
     set(kNatsExpectedId, batch.entries[index - 1].id.to_string());
   if (status != NATS_OK) return status;
   return natsConnection_PublishMsg(connection_.get(), made);
 }
 
 Outcome NatsPublisher::publish(const Batch& batch, std::size_t from, std::size_t end,
-                               std::uint64_t last_sequence) {
-  Flight flight{.from = from, .end = end, .base = last_sequence, .sent = from};
+                               const NatsStreamFacts& facts) {
+  Flight flight{.from = from,
+                .end = end,
+                .base = facts.last_sequence,
+                .replicated = facts.replicated,
+                .sent = from};
   flight.sequences.resize(end - from);
   while (flight.is_waiting() || flight.may_send()) {
     while (flight.may_send() && flight.open() < options_.in_flight) {
@@ -161,7 +167,7 @@ Outcome NatsPublisher::publish(const Batch& batch, std::size_t from, std::size_t
   const auto first_open = std::find(flight.sequences.begin(), flight.sequences.end(), 0U);
   const auto stored = static_cast<std::size_t>(first_open - flight.sequences.begin());
   outcome.done = from + stored;
-  outcome.last_sequence = stored == 0 ? last_sequence : flight.sequences[stored - 1];
+  outcome.last_sequence = stored == 0 ? facts.last_sequence : flight.sequences[stored - 1];
   return outcome;
 }
 

@@ -12,6 +12,7 @@
 
 #include "model/batch.h"
 #include "sinks/nats_connection.h"
+#include "sinks/nats_stream.h"
 
 namespace outseal::sinks {
 
@@ -41,11 +42,18 @@ class NatsPublisher {
 
   /// Publishes entries[from..end). Unless the stream is shared, each message is stored only
   ///  - if the stream's last sequence is that of the message before it, the first one's
-  ///    `last_sequence`; so when one is lost, those behind it are refused, and
+  ///    `facts.last_sequence`; so when one is lost, those behind it are refused, and
   ///  - behind the first one, if the last message is the event before it: if one was refused, but
   ///    its sequence was given to another message or to none, those behind it are refused too.
+  ///
+  /// The second condition is left out if the stream has replicas. Each of them checks what it is
+  /// asked for when it stores a message, maybe long after the leader; and one that was down for
+  /// longer than the duplicate window has forgotten the last id. It would refuse for good what was
+  /// acknowledged, and lose it for all once it leads. About sequences all agree. So there, what
+  /// follows an event that was not acknowledged may be stored without it: open_stream() looks.
+  /// Source: nats-server 2.9, processJetStreamMsg() and rebuildDedupe() in server/stream.go.
   Outcome publish(const Batch& batch, std::size_t from, std::size_t end,
-                  std::uint64_t last_sequence);
+                  const NatsStreamFacts& facts);
 
   /// The most bytes that the server will count for a message.
   std::size_t wire_bytes_max(const NatsMessageView& message) const;

@@ -72,7 +72,7 @@ DeliveryResult NatsSink::deliver(const Batch& batch, std::size_t from) {
 
   NatsStreamFacts& facts = session_->facts;
   const std::size_t end = first_too_large(batch, from);
-  const auto outcome = session_->publisher.publish(batch, from, end, facts.last_sequence);
+  const auto outcome = session_->publisher.publish(batch, from, end, facts);
   DeliveryResult result{.status = Status::delivered,
                         .done = outcome.done,
                         .mark = NatsMark::text(options_.stream, outcome.last_sequence),

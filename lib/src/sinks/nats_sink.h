@@ -6,6 +6,12 @@
 // the moment that it stores the message. So of the messages under way always a prefix is stored,
 // and nothing of another sender gets between, whatever was delayed, sent twice or abandoned.
 //
+// A stream with replicas goes without the id, because servers of version 2.9 do not agree about it
+// (see NatsPublisher). Then a sequence that is used up without storing the event (by somebody
+// else's message, or by one that the server took back) does not keep out the events behind it. But
+// that event was not acknowledged at its sequence, so (3) ends the session, and open() reads what
+// was under way and refuses a stream in which an event is missing.
+//
 // Invariants:
 //   (1) last_sequence_ and tail_ belong together: the message at that sequence is that event.
 //   (2) Nothing is sent over a connection on which the outcome of anything is in doubt: it is
@@ -63,7 +69,7 @@ class NatsSink final : public Sink {
   const NatsSubject subject_;
   const std::string our_name_;  ///< As it stands in the header outseal-stream.
   NatsEncoder encoder_;         ///< Of encode() alone.
-  std::optional<NatsMark> mark_;
+  NatsMark mark_;
   std::unique_ptr<Session> session_;
   Tail tail_;
 };

@@ -1,5 +1,6 @@
 #include "sinks/nats_stream.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <set>
@@ -113,14 +114,18 @@ void add_warning(OpenResult& result, const std::string& warning) {
   result.detail += (result.detail.empty() ? "" : "; ") + warning;
 }
 
+bool removes_at_limits(const jsStreamConfig& config) {
+  const bool is_limited = config.MaxMsgs > 0 || config.MaxBytes > 0 || config.MaxMsgsPerSubject > 0;
+  return config.MaxAge > 0 || (is_limited && config.Discard == js_DiscardOld);
+}
+
 /// What weakens the promise without ruling the stream out.
 void add_warnings(const jsStreamConfig& config, const NatsSinkOptions& options, Coverage coverage,
                   OpenResult& result) {
   const std::string stream = "stream " + options.stream;
   if (config.Storage == js_MemoryStorage)
     add_warning(result, stream + " is kept in memory: a restart of its server loses it");
-  const bool is_limited = config.MaxMsgs > 0 || config.MaxBytes > 0 || config.MaxMsgsPerSubject > 0;
-  if (config.MaxAge > 0 || (is_limited && config.Discard == js_DiscardOld))
+  if (removes_at_limits(config))
     add_warning(result, stream +
                             " removes old messages at its limits (max_age, or discard old):"
                             " a receiver that lags behind loses them");
@@ -166,11 +171,11 @@ bool only_drops_the_oldest(const jsStreamConfig& config) {
 
 /// The tail of a stream whose last message is gone.
 OpenResult tail_without_last(const NatsConnection& connection, const NatsSinkOptions& options,
-                             std::string_view our_name, const std::optional<NatsMark>& mark,
+                             std::string_view our_name, const NatsMark& mark,
                              const jsStreamInfo& info) {
   const std::uint64_t last = info.State.LastSeq;
   // We are the only writer: the same sequence is the same event.
-  if (mark && mark->sequence == last) return {.tail = mark->acked};
+  if (mark.sequence == last) return {.tail = mark.acked};
   const std::string gone =
       "message " + std::to_string(last) + ", the last one of stream " + options.stream + ", ";
   if (info.State.Msgs > 0) {
@@ -192,8 +197,7 @@ OpenResult tail_without_last(const NatsConnection& connection, const NatsSinkOpt
 }
 
 OpenResult find_tail(const NatsConnection& connection, const NatsSinkOptions& options,
-                     std::string_view our_name, const std::optional<NatsMark>& mark,
-                     const jsStreamInfo& info) {
+                     std::string_view our_name, const NatsMark& mark, const jsStreamInfo& info) {
   if (info.State.LastSeq == 0) return {.tail = Tail{}};
   OpenResult failure;
   const NatsMessagePtr message =
@@ -203,17 +207,62 @@ OpenResult find_tail(const NatsConnection& connection, const NatsSinkOptions& op
   return tail_without_last(connection, options, our_name, mark, info);
 }
 
+OpenResult gap_at(std::uint64_t sequence, const std::string& what, const NatsSinkOptions& options) {
+  return {.status = Status::refused,
+          .detail = "message " + std::to_string(sequence) + " of stream " + options.stream + " " +
+                    what + ", and events behind the one that it kept out are stored already",
+          .hint =
+              "find out who else writes this stream, and whether the limits of its account were"
+              " reached; then delete it and create it anew to have all retained events sent again"};
+}
+
+/// Reads from the end back to what the database knows, and looks whether an event is missing.
+///
+/// If the stream lost what the database knows, so that events are sent again, nobody noted up to
+/// where they were acknowledged. Then all is read that can have been under way.
+OpenResult refuse_gaps(const NatsConnection& connection, const NatsSinkOptions& options,
+                       std::string_view our_name, const NatsMark& mark, const jsStreamInfo& info,
+                       const Tail& tail) {
+  const bool has_acked = tail.position >= mark.acked.position;
+  const std::uint64_t known = has_acked ? mark.acked.position.value() : 0;
+  const std::uint64_t last = info.State.LastSeq;
+  const std::uint64_t under_way = std::min<std::uint64_t>(last, NatsSinkOptions::kInFlightMax);
+  const std::uint64_t from = std::max(info.State.FirstSeq, last - under_way + 1);
+  std::uint64_t above = tail.position.value() + 1;  // The position that is next to be seen, plus 1.
+  std::uint64_t removed = 0;  // Messages before it that may have been events of ours.
+  for (std::uint64_t sequence = last; sequence >= from && above > known + 1; --sequence) {
+    OpenResult failure;
+    const NatsMessagePtr message = message_at(connection, options, sequence, failure);
+    if (failure.status != Status::opened) return failure;
+    if (!message) {
+      if (!only_drops_the_oldest(*info.Config)) ++removed;
+      continue;
+    }
+    const auto identity = identify(headers_of(message.get()), our_name);
+    if (!identity) return gap_at(sequence, "is not one of this subscription", options);
+    const std::uint64_t position = identity->position.value();
+    if (position >= above || position + 1 + removed < above)
+      return gap_at(sequence, "is not followed by the next event", options);
+    above = position;
+    removed = 0;
+  }
+  const bool begins_here = from == info.State.FirstSeq && !removes_at_limits(*info.Config) &&
+                           only_drops_the_oldest(*info.Config);
+  if (has_acked && begins_here && above > known + 1)
+    return gap_at(from, "is not the event that comes next", options);
+  return {.tail = tail};
+}
+
 /// Asks until the stream has all that the database knows to be in it, or for as long as one answer
 /// may take.
 NatsStreamInfoPtr ask_until_caught_up(const NatsConnection& connection,
-                                      const NatsSinkOptions& options,
-                                      const std::optional<NatsMark>& mark, OpenResult& failure) {
+                                      const NatsSinkOptions& options, const NatsMark& mark,
+                                      OpenResult& failure) {
   constexpr std::chrono::milliseconds kPause{50};
   const auto deadline = std::chrono::steady_clock::now() + options.timeout;
   for (;;) {
     NatsStreamInfoPtr info = ask_for_stream(connection, options, failure);
-    const bool lags =
-        info && mark && info->Config->Replicas > 1 && info->State.LastSeq < mark->sequence;
+    const bool lags = info && info->Config->Replicas > 1 && info->State.LastSeq < mark.sequence;
     if (!lags || std::chrono::steady_clock::now() >= deadline) return info;
     std::this_thread::sleep_for(kPause);
   }
@@ -232,15 +281,15 @@ std::string NatsMark::text(std::string_view stream, std::uint64_t sequence) {
   return std::string{stream} + ":" + std::to_string(sequence);
 }
 
-std::optional<NatsMark> NatsMark::parse(std::string_view stream, const Tail& acked,
-                                        std::string_view mark) {
+NatsMark NatsMark::parse(std::string_view stream, const Tail& acked, std::string_view mark) {
+  const NatsMark unknown{.acked = acked};
   if (!mark.starts_with(stream) || mark.size() <= stream.size() + 1 || mark[stream.size()] != ':')
-    return std::nullopt;
+    return unknown;
   const std::string_view number = mark.substr(stream.size() + 1);
-  NatsMark parsed{.acked = acked};
+  NatsMark parsed = unknown;
   const auto [end, error] =
       std::from_chars(number.data(), number.data() + number.size(), parsed.sequence);
-  if (error != std::errc{} || end != number.data() + number.size()) return std::nullopt;
+  if (error != std::errc{} || end != number.data() + number.size()) return unknown;
   return parsed;
 }
 
@@ -260,8 +309,8 @@ NatsStreamInfoPtr ask_for_stream(const NatsConnection& connection, const NatsSin
 }
 
 OpenResult open_stream(const NatsConnection& connection, const NatsSinkOptions& options,
-                       const NatsSubject& subject, std::string_view our_name,
-                       const std::optional<NatsMark>& mark, NatsStreamFacts& facts) {
+                       const NatsSubject& subject, std::string_view our_name, const NatsMark& mark,
+                       NatsStreamFacts& facts) {
   OpenResult failure;
   NatsStreamInfoPtr info = ask_until_caught_up(connection, options, mark, failure);
   const bool missing = !info && failure.status == Status::opened;
@@ -287,11 +336,14 @@ OpenResult open_stream(const NatsConnection& connection, const NatsSinkOptions& 
 
   OpenResult result =
       options.shared ? OpenResult{} : find_tail(connection, options, our_name, mark, *info);
+  if (result.status == Status::opened && result.tail && config.Replicas > 1)
+    result = refuse_gaps(connection, options, our_name, mark, *info, *result.tail);
   if (result.status != Status::opened) return result;
   add_warnings(config, options, coverage, result);
   facts = {
       .last_sequence = info->State.LastSeq,
-      .message_bytes_max = config.MaxMsgSize > 0 ? static_cast<std::size_t>(config.MaxMsgSize) : 0};
+      .message_bytes_max = config.MaxMsgSize > 0 ? static_cast<std::size_t>(config.MaxMsgSize) : 0,
+      .replicated = config.Replicas > 1};
   return result;
 }
 
