@@ -1,8 +1,14 @@
 // The nats: sink over TLS: whom it trusts, and whom it does not.
+#include <arpa/inet.h>
 #include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <thread>
 
 #include "conformance/nats_fixture.h"
 #include "support/certificate.h"
@@ -42,7 +48,62 @@ struct Stage {
   }
 };
 
+/// Greets like a server that wants TLS, and closes the connection, as one that is killed does.
+class EndsInHandshake {
+ public:
+  EndsInHandshake() : listener_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    REQUIRE(::bind(listener_, any, size) == 0);
+    REQUIRE(::listen(listener_, 8) == 0);
+    REQUIRE(::getsockname(listener_, any, &size) == 0);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread{[this] { serve(); }};
+  }
+  ~EndsInHandshake() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  EndsInHandshake(const EndsInHandshake&) = delete;
+  EndsInHandshake& operator=(const EndsInHandshake&) = delete;
+
+  int port() const { return port_; }
+
+ private:
+  void serve() const {
+    constexpr std::string_view kGreeting =
+        "INFO {\"server_id\":\"x\",\"version\":\"2.9.10\",\"max_payload\":1048576,"
+        "\"headers\":true,\"tls_required\":true}\r\n";
+    for (;;) {
+      const int client = ::accept(listener_, nullptr, nullptr);
+      if (client < 0) return;
+      ::send(client, kGreeting.data(), kGreeting.size(), MSG_NOSIGNAL);
+      char hello[4096];
+      [[maybe_unused]] const ssize_t count = ::recv(client, hello, sizeof hello, 0);
+      ::close(client);
+    }
+  }
+
+  int listener_;
+  int port_ = 0;
+  std::thread thread_;
+};
+
 }  // namespace
+
+TEST_CASE("a server that ends in the middle of the handshake is waited for") {
+  const EndsInHandshake server;
+  const OpenResult opened =
+      make_nats("nats://127.0.0.1:" + std::to_string(server.port()) + "/EVENTS?timeout_ms=2000")
+          ->open();
+  CHECK_MESSAGE(opened.status == Opened::retry_later, opened.detail);
+  CHECK_MESSAGE(opened.detail.find("SSL") != std::string::npos, opened.detail);
+  CHECK_FALSE(opened.hint.empty());
+}
 
 TEST_CASE("a server with a certificate of a trusted authority is used") {
   if (skipped_without_nats()) return;

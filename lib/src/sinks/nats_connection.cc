@@ -73,6 +73,16 @@ void set_user(Settings& settings, const NatsSinkOptions& options) {
   settings.note(natsOptions_SetUserInfo(to, options.user.c_str(), password.c_str()), "user");
 }
 
+/// True if the TLS error is about whom one trusts, and so will be there next time. Any other may be
+/// of a server that has just ended, or that we kept waiting.
+/// Source: OpenSSL's names of alerts, and _collectSSLErr() in conn.c of the client library, which
+/// writes "depth=" of a certificate that we do not trust.
+bool is_about_trust(std::string_view error) {
+  for (const std::string_view sign : {":depth=", "certificate", "unknown ca"})
+    if (error.find(sign) != std::string_view::npos) return true;
+  return false;
+}
+
 OpenResult refusal_of(natsStatus status, const NatsSinkOptions& options) {
   using Status = OpenResult::Status;
   OpenResult result{
@@ -85,6 +95,10 @@ OpenResult refusal_of(natsStatus status, const NatsSinkOptions& options) {
       result.hint = "check the user and password_file, creds, or cert_file and key_file";
       break;
     case NATS_SSL_ERROR:
+      if (!is_about_trust(describe(status))) {
+        result.hint = "see the server's log; it must still run, and speak TLS";
+        break;
+      }
       result.status = Status::unusable;
       result.hint =
           "ca_file=FILE names whom to trust; the certificate must be for the host in the URL";
