@@ -19,23 +19,27 @@ constexpr std::chrono::milliseconds kLook{50};
 
 }  // namespace
 
-/// Reads what a stream replies. Source: JetStream API, PubAck.
+/// Reads what a stream replies. Source: JetStream API, PubAck; an error has the stream's name too.
 struct NatsPublisher::Reply {
   simdjson::dom::parser parser;
 
   // Of the last one that was read:
-  std::uint64_t sequence = 0;
+  std::string_view stream;     ///< Who replies; empty if it is no stream.
+  std::uint64_t sequence = 0;  ///< 0: not stored.
   bool duplicate = false;
-  std::int64_t error = 0;  ///< -1: not a reply of a stream.
+  std::int64_t error = 0;
   std::string_view description;
 
   void read(std::string_view json) {
+    stream = {};
     sequence = 0;
     duplicate = false;
     error = -1;
-    description = "not a reply of a stream";
+    description = "neither stored nor refused";
     simdjson::dom::element root;
-    if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS) return;
+    if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS ||
+        root["stream"].get(stream) != simdjson::SUCCESS)
+      return;
     simdjson::dom::element fault;
     if (root["error"].get(fault) == simdjson::SUCCESS) {
       // A field that is missing leaves what stands there.
@@ -54,9 +58,10 @@ struct NatsPublisher::Reply {
 struct NatsPublisher::Flight {
   const std::size_t from;
   const std::size_t end;
-  const std::uint64_t base;  ///< The stream's last sequence before entries[from].
-  const bool replicated;     ///< The stream has replicas.
-  std::size_t sent;          ///< One past the last entry that was sent.
+  const std::uint64_t number;  ///< Of entries[from] among all that were ever sent here.
+  const std::uint64_t base;    ///< The stream's last sequence before entries[from].
+  const bool replicated;       ///< The stream has replicas.
+  std::size_t sent;            ///< One past the last entry that was sent.
   std::size_t replies = 0;
   std::vector<std::uint64_t> sequences = {};  ///< By entry from `from`; 0: not acknowledged.
   std::optional<Outcome> trouble = {};        ///< The first; nothing is sent after it.
@@ -115,7 +120,7 @@ natsStatus NatsPublisher::send(const Batch& batch, std::size_t index, const Flig
   scratch_.clear();
   scratch_.reserve(2 * (view.subject.size() + view.headers.size()) + inbox_.size() + 100);
   const std::size_t subject = text(view.subject);
-  const std::size_t reply = text(inbox_ + std::to_string(index));
+  const std::size_t reply = text(inbox_ + std::to_string(flight.number + (index - flight.from)));
   natsMsg* made = nullptr;
   natsStatus status = natsMsg_Create(&made, scratch_.data() + subject, scratch_.data() + reply,
                                      view.payload.data(), static_cast<int>(view.payload.size()));
@@ -147,6 +152,7 @@ Outcome NatsPublisher::publish(const Batch& batch, std::size_t from, std::size_t
                                const NatsStreamFacts& facts) {
   Flight flight{.from = from,
                 .end = end,
+                .number = sent_,
                 .base = facts.last_sequence,
                 .replicated = facts.replicated,
                 .sent = from};
@@ -158,6 +164,7 @@ Outcome NatsPublisher::publish(const Batch& batch, std::size_t from, std::size_t
         break;
       }
       ++flight.sent;
+      ++sent_;
     }
     // Half of them at once: sending one for each that comes back would wake a thread each time.
     const std::size_t low = flight.may_send() ? options_.in_flight / 2 : 0;
@@ -201,18 +208,21 @@ void NatsPublisher::wait_for_reply(Flight& flight) {
 
 void NatsPublisher::read_reply(natsMsg* message, Flight& flight) {
   const std::string_view subject = natsMsg_GetSubject(message);
-  std::size_t index = 0;
+  std::uint64_t number = 0;
   const auto [end, error] =
       std::from_chars(subject.data() + std::min(inbox_.size(), subject.size()),
-                      subject.data() + subject.size(), index);
-  const bool known = error == std::errc{} && end == subject.data() + subject.size() &&
-                     index >= flight.from && index < flight.sent;
-  if (!known || flight.sequences[index - flight.from] != 0)
-    return flight.stop(Outcome::Status::in_doubt, "an answer to nothing that was asked");
-  ++flight.replies;
-
+                      subject.data() + subject.size(), number);
   Reply& reply = *reply_;
   reply.read(payload_of(message));
+  // Others may listen to our subjects, and answer.
+  if (error != std::errc{} || end != subject.data() + subject.size() ||
+      reply.stream != options_.stream)
+    return;
+  const std::size_t index = flight.from + (number - flight.number);
+  // Late, or again: what it says of an earlier message, or of this one, was counted.
+  if (number < flight.number || index >= flight.sent || flight.sequences[index - flight.from] != 0)
+    return;
+  ++flight.replies;
   if (reply.error == JSStreamWrongLastSequenceErr || reply.error == JSStreamWrongLastMsgIDErr)
     return flight.stop(Outcome::Status::conflict, "somebody else has written stream " +
                                                       options_.stream + " meanwhile (" +

@@ -16,8 +16,9 @@
 
 namespace outseal::sinks {
 
-/// Sends over one connection. Each has a reply subject of its own, so an acknowledgement of what an
-/// earlier one sent never reaches it.
+/// Sends over one connection. Every message has a reply subject that none ever had, here or in
+/// another publisher. So an answer that comes late or twice, as when another server of a cluster
+/// begins to lead, is never taken for that of another message.
 ///
 /// Threads: Not thread-safe; one thread at a time.
 class NatsPublisher {
@@ -63,7 +64,6 @@ class NatsPublisher {
   struct Flight;
 
   natsStatus send(const Batch& batch, std::size_t index, const Flight& flight);
-  void take_reply(Flight& flight);
   void read_reply(natsMsg* message, Flight& flight);
   void wait_for_reply(Flight& flight);
 
@@ -71,6 +71,7 @@ class NatsPublisher {
   const NatsSinkOptions& options_;
   std::string inbox_;
   NatsSubscriptionPtr replies_;
+  std::uint64_t sent_ = 0;  ///< Messages so far.
   std::unique_ptr<Reply> reply_;
   std::string scratch_;
 };
