@@ -310,6 +310,20 @@ TEST_CASE("a shared stream takes others' messages, and drops a second copy withi
   CHECK(positions_in(*sink).size() == 8);  // What its warning says.
 }
 
+TEST_CASE("two subscriptions store the same event in one shared stream") {
+  if (skipped_without_nats()) return;
+  const std::string url = shared_nats_server().url() + "/" + fresh_stream() + "?shared=true";
+  const auto one = make_nats(url);
+  const auto other =
+      sinks::make_nats_sink(Url::parse("sink", url), sinks::context_of("/outseal/test", "other"));
+  for (Sink* const sink : {one.get(), other.get()}) {
+    REQUIRE(sink->open().status == Opened::opened);
+    CHECK(send(*sink, 0, 3).status == Status::delivered);
+  }
+  CHECK(positions_in(*one) == std::vector<std::uint64_t>{1, 2, 3, 0, 0, 0});
+  CHECK(positions_in(*other) == std::vector<std::uint64_t>{0, 0, 0, 1, 2, 3});
+}
+
 #ifdef OUTSEAL_FAULTS
 TEST_CASE("each guard that is switched off is missed by a case above") {
   if (skipped_without_nats()) return;

@@ -35,8 +35,8 @@ EventRow plain_row() {
   return row;
 }
 
-std::string encoded(const EventRow& row) {
-  NatsEncoder encoder{NatsSubject{"S.{topic}.{key}"}, "/shop", "/shop#main"};
+std::string encoded(const EventRow& row, NatsSharing sharing = NatsSharing::alone) {
+  NatsEncoder encoder{NatsSubject{"S.{topic}.{key}"}, "/shop", "/shop#main", sharing};
   std::string out;
   const auto reason = encoder.encode(row, Position{7}, out);
   REQUIRE_MESSAGE(!reason, reason.value_or(""));
@@ -146,6 +146,19 @@ TEST_CASE("a message is taken apart and put together again from headers in any o
   std::string again;
   append_canonical(again, subject, headers, payload);
   CHECK(again == bytes);
+}
+
+TEST_CASE("in a shared stream an event has another message id for each subscription") {
+  const EventRow row = plain_row();
+  const std::string bytes = encoded(row, NatsSharing::shared);
+  NatsMessageView view{bytes};
+  std::vector<NatsHeader> headers;
+  while (!view.headers.empty()) headers.push_back(view.take_header());
+  CHECK(headers.front() ==
+        NatsHeader{kNatsMsgId, "0190b2c4-0000-7000-8000-000000000001@/shop#main"});
+  const auto identity = identify(headers, "/shop#main");
+  REQUIRE(identity);
+  CHECK(identity->event_id == row.id);
 }
 
 TEST_CASE("what a message cannot carry is refused, with the reason and without the content") {

@@ -174,10 +174,11 @@ struct NatsEncoder::OwnHeaders {
 };
 
 NatsEncoder::NatsEncoder(NatsSubject subject, std::string_view event_source,
-                         std::string_view stream)
+                         std::string_view stream, NatsSharing sharing)
     : subject_{std::move(subject)},
       source_{percent_encoded(event_source)},
       stream_{percent_encoded(stream)},
+      sharing_{sharing},
       own_{std::make_unique<OwnHeaders>()} {
   if (event_source.empty() || !is_utf8(event_source))
     throw Error{ErrorCode::invalid_config, "encode", "the event source is empty or not UTF-8"};
@@ -208,7 +209,7 @@ std::optional<std::string> NatsEncoder::encode(const EventRow& row, Position pos
   out += kLineEnd;
   out += kVersionLine;
   const std::string id = row.id.to_string();
-  append_header(out, kNatsMsgId, id);
+  append_header(out, kNatsMsgId, sharing_ == NatsSharing::shared ? id + "@" + stream_ : id);
   append_header(out, "ce-specversion", "1.0");
   append_header(out, "ce-id", id);
   append_header(out, "ce-source", source_);
@@ -295,7 +296,7 @@ std::optional<NatsIdentity> identify(const std::vector<NatsHeader>& headers,
   const char* const end = our_position.data() + our_position.size();
   const auto [stop, error] = std::from_chars(our_position.data(), end, position);
   if (error != std::errc{} || stop != end || position == 0) return std::nullopt;
-  const auto id = EventId::parse(msg_id);
+  const auto id = EventId::parse(msg_id.substr(0, msg_id.find('@')));
   if (!id) return std::nullopt;
   return NatsIdentity{Position{position}, *id};
 }

@@ -1,7 +1,9 @@
 // How an event looks as a NATS message.
 //
 //   subject   "STREAM.{topic}.{key}" unless told otherwise; see NatsSubject
-//   headers   Nats-Msg-Id: UUID
+//   headers   Nats-Msg-Id: UUID, in a shared stream UUID@STREAM with the value of outseal-stream:
+//             several subscriptions may send the same event there, and the server would drop the
+//             second one's as a copy
 //             ce-specversion: 1.0
 //             ce-id, ce-source, ce-type, ce-subject (the key, unless it is empty), ce-time,
 //             ce-topic content-type (unless it is empty) outseal-stream, outseal-position then the
@@ -78,13 +80,19 @@ inline constexpr std::string_view kNatsExpectedId = "Nats-Expected-Last-Msg-Id";
 inline constexpr std::string_view kNatsOurStream = "outseal-stream";
 inline constexpr std::string_view kNatsOurPosition = "outseal-position";
 
+enum class NatsSharing {
+  alone,   ///< The stream has one subscription.
+  shared,  ///< It may have several, and other writers.
+};
+
 /// Renders events. Pure: the same row, position and context give the same bytes.
 ///
 /// Threads: Not thread-safe; one thread at a time.
 class NatsEncoder {
  public:
   /// @throws Error{invalid_config} if `event_source` is empty or not UTF-8.
-  NatsEncoder(NatsSubject subject, std::string_view event_source, std::string_view stream);
+  NatsEncoder(NatsSubject subject, std::string_view event_source, std::string_view stream,
+              NatsSharing sharing = NatsSharing::alone);
   ~NatsEncoder();
 
   /// Appends the canonical bytes of `row`.
@@ -99,6 +107,7 @@ class NatsEncoder {
   NatsSubject subject_;
   std::string source_;  ///< Percent-encoded.
   std::string stream_;  ///< Percent-encoded.
+  NatsSharing sharing_;
   std::unique_ptr<OwnHeaders> own_;
 };
 

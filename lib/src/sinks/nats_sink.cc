@@ -17,7 +17,8 @@ NatsSink::NatsSink(NatsSinkOptions options, const SinkContext& context)
     : options_{std::move(options)},
       subject_{options_.subject},
       our_name_{percent_encoded(context.stream)},
-      encoder_{subject_, context.event_source, context.stream} {}
+      encoder_{subject_, context.event_source, context.stream,
+               options_.shared ? NatsSharing::shared : NatsSharing::alone} {}
 
 NatsSink::~NatsSink() { close(); }
 

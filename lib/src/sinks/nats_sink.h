@@ -18,8 +18,9 @@
 //       closed, and the next open() reads the stream.
 //   (3) An acknowledgement counts only with the sequence that was expected of its message.
 //
-// A shared stream (shared=true): at least once. Each message carries its event's id as Nats-Msg-Id;
-// the server drops a second copy within its duplicate window, and nobody does later.
+// A shared stream (shared=true): at least once. Each message carries its event's id and its
+// subscription as Nats-Msg-Id; the server drops a second copy within its duplicate window, and
+// nobody does later.
 #pragma once
 
 #include <memory>
