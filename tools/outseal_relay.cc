@@ -65,7 +65,8 @@ const Program kProgram{
         {.path = "pause",
          .summary = "Stops a subscription without stopping its relays: whoever leads is fenced at "
                     "once, and nobody leads until resume. A batch that is on its way to the sink "
-                    "may still arrive; it is found there and not sent again.",
+                    "may still arrive; it is found there, or sent again to a sink that cannot be "
+                    "asked.",
          .required = {Option::db},
          .optional = {Option::subscription, Option::reason, Option::actor, Option::config,
                       Option::json},
