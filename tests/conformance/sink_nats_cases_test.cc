@@ -226,6 +226,17 @@ TEST_CASE("when the last message has expired, the mark tells which one it was") 
   }
 }
 
+TEST_CASE("a delivery whose acknowledgements were lost is marked by one of nothing") {
+  if (skipped_without_nats()) return;
+  const std::string stream = fresh_stream();
+  CHECK(send(*open_stream(stream), 0, 3).status == Status::delivered);
+  const auto sink = open_stream(stream);
+  const DeliveryResult result = sink->deliver(make_batch(*sink, {}, 3), 3);
+  CHECK(result.status == Status::delivered);
+  CHECK(result.done == 3);
+  CHECK(result.mark == stream + ":3");
+}
+
 TEST_CASE("a message that the server took back for its account's limit is sent again") {
   if (skipped_without_nats()) return;
   NatsServer server{{.settings = {R"(accounts { small: {

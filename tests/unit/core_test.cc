@@ -33,14 +33,17 @@ TEST_CASE("tail inside of the pending batch: only the rest is sent") {
   CHECK(relay.get<Deliver>().from == 2);
 }
 
-TEST_CASE("tail at the end of the pending batch: nothing is sent, it is acknowledged") {
+TEST_CASE("tail at the end of the pending batch: nothing of it is sent, but its mark is noted") {
   Relay relay;
   relay.lead(3, 6);
   relay.on(opened_at(tail_at(6)));
   relay.on(JournalRead{batch_of(4, 6)});
-  CHECK(relay.find<Deliver>() == nullptr);
+  CHECK(relay.get<Deliver>().from == 3);
+  relay.on(Delivered{{.done = 3, .mark = "where 6 ends"}});
   relay.on(PageRead{nothing_after(6)});
-  CHECK(relay.get<Acknowledge>().ack.tail == tail_at(6));
+  const store::Ack ack = relay.get<Acknowledge>().ack;
+  CHECK(ack.tail == tail_at(6));
+  CHECK(ack.mark == "where 6 ends");
 }
 
 TEST_CASE("tail behind the acknowledged position: halt, or rebuild if allowed") {

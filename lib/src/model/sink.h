@@ -107,6 +107,7 @@ class Sink {
 
   /// Stores entries[from..] under the condition that the sink's tail is batch.tail_after(from), and
   /// makes them durable before it returns `delivered`. Blocks at most about the sink's own timeout.
+  /// There may be none: after a crash that lost the answer, this is how the relay gets the mark.
   /// Crash: a prefix of the entries may be stored.
   virtual DeliveryResult deliver(const Batch& batch, std::size_t from) = 0;
 

@@ -5,7 +5,7 @@
 //   s = A, id as acknowledged           clean, or nothing of the      send the pending batch, if
 //   any
 //                                       pending batch arrived
-//   A < s <= B, id as bound             it arrived up to s            send the rest, or acknowledge
+//   A < s <= B, id as bound             it arrived up to s            send the rest, acknowledge
 //   s > B, or another id at s           the database lost history,    FORK: halt
 //                                       or somebody else writes
 #include <utility>
@@ -41,10 +41,8 @@ void Core::resume_pending(const Tail& tail) {
   if (tail != expected) return halt_fork(tail, "event " + expected.event_id.to_string());
   bound_tail_ = in_flight_->tail_after(in_flight_->size());
   phase_ = Phase::leading;
-  if (stored == in_flight_->size())
-    note_durable({});
-  else
-    deliver(in_flight_, stored);
+  // Also if nothing is left to send: the sink's mark comes with the result.
+  deliver(in_flight_, stored);
 }
 
 void Core::take(const JournalRead& read) {
