@@ -228,7 +228,7 @@ DeliveryResult FileSink::deliver(const Batch& batch, std::size_t from) {
     if (first_.value() == 0) first_ = advance(batch.first, from);
     tail_ = batch.tail_after(batch.size());
   }
-  return {.done = batch.size(), .mark = name_ + ":" + std::to_string(size_)};
+  return {.done = batch.size(), .mark = name_ + ":" + std::to_string(whole_)};
 }
 
 FileSink::Trouble FileSink::check_condition(const Batch& batch, std::size_t from) const {
