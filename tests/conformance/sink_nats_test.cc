@@ -1,5 +1,5 @@
 // The sink suite on a stream of a real server. What only NATS can get wrong:
-// sink_nats_cases_test.cc and nats_cluster_test.cc.
+// sink_nats_cases_test.cc, sink_nats_answers_test.cc and nats_cluster_test.cc.
 #include <string>
 
 #include "conformance/nats_fixture.h"
