@@ -91,6 +91,13 @@ struct Relay {
     on(LeaseGranted{state_of(acked, bound)});
     get<OpenSink>();
   }
+  /// Leads with an empty sink; events 1 to `end` are bound and on their way to it.
+  void begin_delivery(std::uint8_t end) {
+    lead(0, 0);
+    on(opened_at(Tail{}));
+    on(PageRead{batch_of(1, end)});
+    on(Bound{});
+  }
 };
 
 }  // namespace outseal::test

@@ -186,10 +186,7 @@ TEST_CASE("the acknowledgement rides on the next intent, and alone when there is
 
 TEST_CASE("a sink that wants a retry is opened again and resumes after its tail") {
   Relay relay;
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 3)});
-  relay.on(Bound{});
+  relay.begin_delivery(3);
   relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .done = 1}});
   relay.get<CloseSink>();
   relay.now += relay.get<Wait>().duration;
@@ -204,10 +201,7 @@ TEST_CASE("a sink that wants a retry is opened again and resumes after its tail"
 
 TEST_CASE("a refusal after binding is settled and the log is read from there") {
   Relay relay;
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 3)});
-  relay.on(Bound{});
+  relay.begin_delivery(3);
   relay.on(PageRead{nothing_after(3)});
   relay.on(Delivered{{.status = DeliveryResult::Status::rejected, .done = 1, .detail = "too odd"}});
   CHECK(relay.get<Settle>().done == 1);
@@ -257,20 +251,14 @@ TEST_CASE("a sink that failed for good or cannot be used ends the relay") {
   CHECK(second.get<Halt>().code == ErrorCode::refused);
 
   Relay third;
-  third.lead(0, 0);
-  third.on(opened_at(Tail{}));
-  third.on(PageRead{batch_of(1, 1)});
-  third.on(Bound{});
+  third.begin_delivery(1);
   third.on(Delivered{{.status = DeliveryResult::Status::failed, .detail = "fsync"}});
   CHECK(third.get<Halt>().code == ErrorCode::sink_unreachable);
 }
 
 TEST_CASE("draining ends with the last acknowledgement and the lease given back") {
   Relay relay{{.drain = true}};
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   relay.on(PageRead{nothing_after(1)});
   relay.on(Delivered{{.done = 1}});
   relay.on(PageRead{nothing_after(1)});
@@ -284,10 +272,7 @@ TEST_CASE("draining ends with the last acknowledgement and the lease given back"
 
 TEST_CASE("a stop lets the batch in flight finish and acknowledges it") {
   Relay relay;
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   relay.on(PageRead{batch_of(2, 2)});
   relay.on(StopRequested{});
   CHECK(relay.find<Bind>() == nullptr);
@@ -300,10 +285,7 @@ TEST_CASE("a stop lets the batch in flight finish and acknowledges it") {
 
 TEST_CASE("the lease is renewed while the sink is slow") {
   Relay relay;
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   relay.on(PageRead{nothing_after(1)});
   relay.now += 4s;
   relay.on(TimerFired{});

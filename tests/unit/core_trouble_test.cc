@@ -11,20 +11,14 @@ using namespace std::chrono_literals;
 
 TEST_CASE("a sink whose contents contradict the log ends the relay as refused") {
   Relay relay;
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   relay.on(Delivered{{.status = DeliveryResult::Status::refused, .detail = "twice"}});
   CHECK(relay.get<Halt>().code == ErrorCode::refused);
 }
 
 TEST_CASE("a sink that has worked is waited for when somebody has to mend it") {
   Relay relay;
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .detail = "cut"}});
   relay.now += 60s;
   relay.on(TimerFired{});
@@ -37,10 +31,7 @@ TEST_CASE("a sink that has worked is waited for when somebody has to mend it") {
 /// The pause before the sink is opened again, each time that it was away.
 std::vector<Milliseconds> pauses(std::uint64_t seed, std::size_t count, Milliseconds wish = 0ms) {
   Relay relay{{.backoff_min = 100ms, .backoff_max = 1'000ms, .jitter_seed = seed}};
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   std::vector<Milliseconds> found;
   while (found.size() < count) {
     relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .retry_after = wish}});
@@ -84,10 +75,7 @@ TEST_CASE("a sink's own wish for a pause is kept") {
 
 TEST_CASE("draining has no more patience because the sink asks for a long pause") {
   Relay relay{{.drain = true, .standby_max = 2s}};
-  relay.lead(0, 0);
-  relay.on(opened_at(Tail{}));
-  relay.on(PageRead{batch_of(1, 1)});
-  relay.on(Bound{});
+  relay.begin_delivery(1);
   relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .retry_after = 1h}});
   relay.now += 2s;
   relay.on(TimerFired{});
