@@ -38,8 +38,8 @@ outseal::ExecuteResult pay(soci::session& session, const std::string& key, long 
 
 void show(std::string_view request, const outseal::ExecuteResult& result) {
   std::cout << request << ": " << outseal::name_of(result.outcome);
-  if (!result.reply.body.empty()) {
-    std::cout << ", " << result.reply.status << ' ' << result.reply.body;
+  if (result.reply) {
+    std::cout << ", " << result.reply->status << ' ' << result.reply->body;
   }
   std::cout << '\n';
 }

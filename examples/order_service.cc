@@ -200,21 +200,29 @@ void create_tables(soci::session& session, const std::vector<Request>& requests)
   tx.commit();
 }
 
+// The database may stay busy for longer than ExecuteOptions::wait; our clients are patient.
+outseal::ExecuteResult answer_patiently(soci::session& session, const Request& request,
+                                        Issuer& issuer) {
+  for (;;) {
+    try {
+      return answer(session, request, issuer.ask(request.card));
+    } catch (const outseal::Error& error) {
+      if (error.recovery() != outseal::Recovery::retry_transaction) throw;
+    }
+  }
+}
+
 using Counts = std::map<Outcome, std::int64_t>;
 
 Counts work(const std::string& database, Gateway& gateway, Issuer& issuer) {
   soci::session session{soci::sqlite3, database};
   Counts counts;
   while (const Request* request = gateway.next()) {
-    auto result = answer(session, *request, issuer.ask(request->card));
-    // The database was busy for longer than ExecuteOptions::wait; our clients are patient.
-    while (result.outcome == Outcome::in_progress) {
-      result = answer(session, *request, issuer.ask(request->card));
-    }
+    const auto result = answer_patiently(session, *request, issuer);
     ++counts[result.outcome];
 
     const std::string outcome{outseal::name_of(result.outcome)};
-    const int status = result.outcome == Outcome::mismatch ? 422 : result.reply.status;
+    const int status = result.reply ? result.reply->status : 422;  // None: a mismatch.
     outseal::Transaction tx{session};
     session << "INSERT INTO answer (request, outcome, status) VALUES (:request, :outcome, :status)",
         soci::use(request->number), soci::use(outcome), soci::use(status);

@@ -1,7 +1,7 @@
 // A webhook receiver that lets each event take effect once, however often it arrives.
 //
 //   outseal-migrate up --db sqlite:receiver.db
-//   echo "whsec_$(openssl rand -base64 24)" > secrets.txt
+//   (umask 077; echo "whsec_$(openssl rand -base64 24)" > secrets.txt)
 //   webhook_receiver receiver.db 8080 secrets.txt &
 //   export OUTSEAL_SINK='http://127.0.0.1:8080/events?outseal.secrets_file=secrets.txt'
 //   outseal-relay run --db sqlite:shop.db
@@ -74,13 +74,10 @@ std::vector<std::string> read_secrets(const std::string& path) {
   return secrets;
 }
 
-bool is_signed(const Request& request, const std::vector<std::string>& secrets) {
-  const std::string time = request.get_header_value("webhook-timestamp");
-  const std::time_t age = std::time(nullptr) - std::strtoll(time.c_str(), nullptr, 10);
-  if (age > kTolerance_s || age < -kTolerance_s) return false;
-  const std::string content =
-      request.get_header_value("webhook-id") + '.' + time + '.' + request.body;
-  std::istringstream signatures{request.get_header_value("webhook-signature")};
+// Whether one of the signatures in `field` is ours for `content`.
+bool has_signature(const std::string& field, const std::string& content,
+                   const std::vector<std::string>& secrets) {
+  std::istringstream signatures{field};
   for (std::string signature; signatures >> signature;) {
     if (!signature.starts_with("v1,")) continue;
     const std::string given = base64_decoded(signature.substr(3));
@@ -92,6 +89,22 @@ bool is_signed(const Request& request, const std::vector<std::string>& secrets) 
     }
   }
   return false;
+}
+
+bool is_signed(const Request& request, const std::vector<std::string>& secrets) {
+  const auto field = [&request](const char* name) { return request.get_header_value(name); };
+  const std::string time = field("webhook-timestamp");
+  const std::time_t age = std::time(nullptr) - std::strtoll(time.c_str(), nullptr, 10);
+  if (age > kTolerance_s || age < -kTolerance_s) return false;
+  const std::string event = field("webhook-id") + '.' + time + '.';
+  // Without the second one, a request that somebody has seen could be sent again as an event of
+  // another stream or position. Signed are these and the body, no other header field: with
+  // outseal.mode=structured the event's attributes are in the body.
+  return has_signature(field("webhook-signature"), event + request.body, secrets) &&
+         has_signature(field("outseal-signature"),
+                       "outseal.place." + event + field("outseal-position") + '.' +
+                           field("outseal-previous-id") + '.' + field("outseal-stream"),
+                       secrets);
 }
 
 // --- the contract: effect and memory in one transaction -----------------------------------------
@@ -125,7 +138,7 @@ class Receiver {
   // Throws if the database has none: better at the start than at the first event. Rolled back.
   void look_for_inbox() {
     outseal::Transaction tx{session_};
-    outseal::receive(tx, "start", outseal::new_event_id());
+    static_cast<void>(outseal::receive(tx, "start", outseal::new_event_id()));
   }
 
   // Says in `response` which event was the last one if others are missing before this one.

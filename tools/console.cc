@@ -1,17 +1,24 @@
 #include "console.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <fcntl.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iostream>
 #include <new>
 
 #include "base/text.h"
+#include "stderr_writer.h"
 
 namespace outseal::tools {
 
 namespace {
+
+/// How long the end of a program waits for a slow reader of standard error. Chosen by us: a reader
+/// at work needs milliseconds.
+constexpr std::chrono::milliseconds kStderrPatience{500};
 
 /// The bytes from the first that is part of no well-formed UTF-8 on are shown one by one.
 std::size_t whole_character(std::string_view text) {
@@ -38,6 +45,27 @@ std::string log_value(std::string_view value) {
   return quoted;
 }
 
+/// Takes over standard error once there is a log; empty until then. Never destroyed.
+StderrWriter* stderr_writer = nullptr;
+
+/// For everything that goes to standard error.
+void write_to_stderr(std::string_view lines) {
+  if (stderr_writer != nullptr)
+    stderr_writer->put(lines);
+  else
+    std::cerr << lines;
+}
+
+class LogSink final : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    write_to_stderr({line.data(), line.size()});
+  }
+  void flush_() override {}
+};
+
 void print_error(const Error& error, bool json) {
   if (json) {
     JsonObject object;
@@ -46,13 +74,12 @@ void print_error(const Error& error, bool json) {
     object.add("recovery", name_of(error.recovery()));
     if (!error.detail_code().empty()) object.add("detail_code", error.detail_code());
     object.add("exit_code", exit_code_of(error.code()));
-    std::cerr << object.text() << '\n';
-    return;
+    return write_to_stderr(object.text() + "\n");
   }
-  std::cerr << "error: " << printable(error.what());
-  if (!error.detail_code().empty()) std::cerr << " (" << printable(error.detail_code()) << ")";
-  std::cerr << '\n';
-  if (!error.hint().empty()) std::cerr << "hint: " << printable(error.hint()) << '\n';
+  std::string text = "error: " + printable(error.what());
+  if (!error.detail_code().empty()) text += " (" + printable(error.detail_code()) + ")";
+  if (!error.hint().empty()) text += "\nhint: " + printable(error.hint());
+  write_to_stderr(text + "\n");
 }
 
 }  // namespace
@@ -141,11 +168,10 @@ void print_line(std::string_view line) { std::cout << line << '\n'; }
 void print_text(std::string_view text) { std::cout << text; }
 
 void start_log(std::string_view level) {
-  auto logger = std::make_shared<spdlog::logger>("outseal",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  if (stderr_writer == nullptr) stderr_writer = new StderrWriter;
+  auto logger = std::make_shared<spdlog::logger>("outseal", std::make_shared<LogSink>());
   logger->set_level(spdlog::level::from_str(std::string{level}));
   logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ %v", spdlog::pattern_time_type::utc);
-  logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
 }
 
@@ -160,8 +186,9 @@ void log_event(std::string_view level, std::string_view event, const std::vector
 
 void print_note(bool json, std::string_view note, std::string_view hint) {
   if (json) return;
-  std::cerr << "note: " << note << '\n';
-  if (!hint.empty()) std::cerr << "hint: " << hint << '\n';
+  std::string text = "note: " + std::string{note} + "\n";
+  if (!hint.empty()) text += "hint: " + std::string{hint} + "\n";
+  write_to_stderr(text);
 }
 
 int report_error(std::exception_ptr error, bool json) {
@@ -179,8 +206,24 @@ int report_error(std::exception_ptr error, bool json) {
   return kExitInternal;
 }
 
+void open_standard_descriptors() {
+  int file = -1;
+  do {
+    file = ::open("/dev/null", O_RDONLY);
+    if (file < 0) ::_exit(kExitInternal);
+  } while (file <= STDERR_FILENO);
+  ::close(file);
+}
+
+void flush_errors() {
+  if (stderr_writer != nullptr) stderr_writer->flush(kStderrPatience);
+}
+
 void flush_results() {
   std::cout.flush();
+  // Not open for writing: nobody wants the results, see open_standard_descriptors().
+  const int flags = ::fcntl(STDOUT_FILENO, F_GETFL);
+  if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) return;
   if (!std::cout)
     throw Error{ErrorCode::storage,
                 "print",

@@ -74,7 +74,14 @@ struct Field {
   std::string value;
 };
 
-/// Sets up the log on stderr. Level: "debug", "info", "warn" or "error".
+/// Opens those of the descriptors 0 to 2 that are closed, so that no database connection or file
+/// gets their numbers and with them what is printed. Written to they fail: `stdout:` must not take
+/// events for nobody. To be called before anything else.
+/// Source: glibc does the same for programs with raised privileges (csu/check_fds.c).
+void open_standard_descriptors();
+
+/// Sets up the log on stderr. Level: "debug", "info", "warn" or "error". From then on whatever goes
+/// to stderr is written by another thread, see stderr_writer.h.
 void start_log(std::string_view level);
 /// Writes one line to the log, from any thread. Level as above.
 void log_event(std::string_view level, std::string_view event, const std::vector<Field>& fields);
@@ -85,7 +92,11 @@ void print_note(bool json, std::string_view note, std::string_view hint);
 /// Prints `error` to stderr as the rules above say. @returns the exit code.
 int report_error(std::exception_ptr error, bool json);
 
-/// Flushes stdout. @throws Error{storage} if what was printed did not arrive.
+/// Waits a moment for stderr to take what was written to it.
+void flush_errors();
+
+/// Flushes stdout, unless it was closed when the program began. @throws Error{storage} if what was
+/// printed did not arrive.
 void flush_results();
 
 }  // namespace outseal::tools

@@ -30,4 +30,13 @@ std::unique_ptr<sql::Connection> open_database(const Settings& settings) {
   return connection;
 }
 
+std::string actor_of(const Settings& settings) {
+  const std::string actor = settings.text(Option::actor);
+  return actor.empty() ? store::current_actor() : actor;
+}
+
+store::Act act_of(const Settings& settings) {
+  return {.actor = actor_of(settings), .reason = settings.text(Option::reason)};
+}
+
 }  // namespace outseal::tools

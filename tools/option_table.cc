@@ -27,13 +27,21 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Least important lines to log. debug adds one line for every batch."},
 
     {Option::to, "to", "N", number, command_line, "", 0, 9'999,
-     "Stop at this version. Without it: up and print go to the newest, down takes back one."},
+     "Stop at this version. Without it: up, adopt and print go to the newest, down takes back "
+     "one."},
+    {Option::from, "from", "N", number, command_line, "1", 1, 9'999,
+     "The lowest version to print."},
+    {Option::down, "down", "", toggle, command_line, "", 0, 0,
+     "Print what takes back, the highest version first."},
+    {Option::no_transaction, "no-transaction", "", toggle, command_line, "", 0, 0,
+     "Leave out BEGIN and COMMIT, for a tool that brings its own."},
     {Option::force, "force", "", toggle, command_line, "", 0, 0,
      "Take back even if unpublished or parked events, or idempotency records that still hold, are "
      "dropped with their table."},
 
     {Option::sink, "sink", "URL", text, everywhere, "", 0, 0,
-     "Where events go; run --help lists the sinks. A subscription keeps to its first sink."},
+     "Where events go; run --help lists the sinks. A subscription keeps to its first sink, unless "
+     "it is moved."},
     {Option::subscription, "subscription", "NAME", text, everywhere, "main", 0, 0,
      "The named cursor over the outbox; two relays with one name take turns. With [[subscription]] "
      "tables in the configuration file it picks one of them."},
@@ -81,10 +89,14 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "How long the rows of acknowledged batches stay; 0 keeps them for ever. The reconciler "
      "compares "
      "the sink with them."},
-    {Option::retention_step_rows, "retention-step-rows", "N", number, everywhere, "500", 1, 10'000,
-     "Rows that retention deletes in one transaction; it holds the write lock that long."},
+    {Option::retention_step_rows, "retention-step-rows", "N", number, everywhere, "5000", 1, 50'000,
+     "Most rows that retention deletes in one transaction. It begins with few and deletes more "
+     "while a step takes less than 10 ms: it holds the write lock that long."},
 
-    {Option::event, "event", "EVENT_ID", list, positional, "", 0, 0, "Ids of parked events."},
+    {Option::event, "event", "EVENT_ID", list, positional, "", 0, 0, "Ids of events."},
+    {Option::topic, "topic", "PATTERN", list, positional, "", 0, 0,
+     "Topics; * stands for any characters."},
+    {Option::undo, "undo", "", toggle, command_line, "", 0, 0, "Takes the same word back."},
     {Option::key, "key", "KEY", text, command_line, "", 0, 0, "Only events of this ordering key."},
     {Option::all, "all", "", toggle, command_line, "", 0, 0, "All parked events."},
     {Option::state, "state", "parked|queued|redriven|discarded|any", choice, command_line, "parked",
@@ -93,14 +105,16 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "Why; kept in the audit trail."},
     {Option::actor, "actor", "NAME", text, environment, "", 0, 0,
      "Who decides, for the audit trail; user@host if not given."},
+    {Option::yes, "yes", "", toggle, command_line, "", 0, 0,
+     "Give up unpublished and parked events as well."},
 
     {Option::check, "check", "NAME", list, command_line, "", 0, 0,
      "Only these checks, listed by run --help; all if not given."},
     {Option::subscriptions, "subscription", "NAME", list, command_line, "", 0, 0,
      "Only these subscriptions; all if not given."},
-    {Option::read_sink, "sink", "URL", text, command_line, "", 0, 0,
-     "Read this sink instead of the one that the relay was given, for example a copy. Needs one "
-     "--subscription if there are several."},
+    {Option::read_sink, "sink", "[NAME=]URL", list, command_line, "", 0, 0,
+     "Read this sink of subscription NAME instead of the one in the configuration file, for "
+     "example a copy. NAME may be left out if one subscription is checked."},
     {Option::grace_stuck_s, "grace-stuck-s", "N", number, everywhere, "300", 0, kYear_s,
      "How long an operation may be open before it counts as stuck, in seconds."},
     {Option::grace_unpublished_s, "grace-unpublished-s", "N", number, everywhere, "300", 0, kYear_s,

@@ -140,7 +140,9 @@ Settings complete(const Command& command, const Call& call, const ConfigTable* t
       origins[option] = from->origins.at(option);
       break;
     }
-    if (!values.contains(option) && !row.fallback.empty())
+    const bool is_required = std::find(command.required.begin(), command.required.end(), option) !=
+                             command.required.end();
+    if (!values.contains(option) && !row.fallback.empty() && !is_required)
       values[option] = {std::string{row.fallback}};
   }
   for (const Option option : command.required) {

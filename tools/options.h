@@ -26,6 +26,9 @@ enum class Option {
   log_level,
   // outseal-migrate.
   to,
+  from,
+  down,
+  no_transaction,
   force,
   // outseal-relay.
   sink,
@@ -48,11 +51,14 @@ enum class Option {
   retention_step_rows,
   // outseal-relay parked.
   event,
+  topic,
+  undo,
   key,
   all,
   state,
   reason,
   actor,
+  yes,
   // outseal-reconcile.
   check,
   subscriptions,

@@ -1,4 +1,5 @@
 // outseal-migrate: makes, shows and takes back the schema.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,7 @@ class Progress {
     const std::uint32_t version = versions.empty() ? 0 : versions.back();
     if (json_)
       print_line(JsonObject{}
-                     .add_raw(verb_ == "applied" ? "applied" : "taken_back", json_array(titles_))
+                     .add_raw(verb_ == "took back" ? "taken_back" : verb_, json_array(titles_))
                      .add("version", version)
                      .text());
     else if (titles_.empty())
@@ -85,12 +86,9 @@ int up(const Settings& settings) {
 }
 
 int down(const Settings& settings) {
-  std::uint32_t target = target_of(settings);
+  std::optional<std::uint32_t> target;
+  if (settings.has(Option::to)) target = target_of(settings);
   const auto connection = sql::open(database_url(settings));
-  if (!settings.has(Option::to)) {
-    const std::vector<std::uint32_t> versions = applied_versions(*connection);
-    target = versions.size() < 2 ? 0 : versions[versions.size() - 2];
-  }
   Progress progress{"took back", settings.toggle(Option::json)};
   store::migrate_down(*connection, target, settings.toggle(Option::force), std::ref(progress));
   progress.finish(*connection);
@@ -125,9 +123,30 @@ int status(const Settings& settings) {
   return kExitFine;
 }
 
+int adopt(const Settings& settings) {
+  const std::uint32_t target = target_of(settings);
+  const auto connection = sql::open(database_url(settings));
+  Progress progress{"adopted", settings.toggle(Option::json)};
+  for (const store::MigrationStatus& done : store::migrate_adopt(*connection, target))
+    progress(done);
+  progress.finish(*connection);
+  return kExitFine;
+}
+
 int print(const Settings& settings) {
   const Url url = database_url(settings);
-  print_text(store::migration_script(url.scheme, target_of(settings)));
+  const store::ScriptOptions options{
+      .from = static_cast<std::uint32_t>(settings.number(Option::from)),
+      .to = target_of(settings),
+      .down = settings.toggle(Option::down),
+      .transaction = !settings.toggle(Option::no_transaction)};
+  if (options.from > options.to)
+    throw Error{ErrorCode::invalid_argument,
+                "--from",
+                "version " + std::to_string(options.from) + " is above the last one, " +
+                    std::to_string(options.to),
+                {.hint = "give a lower one, or a higher one with --to"}};
+  print_text(store::migration_script(url.scheme, options));
   return kExitFine;
 }
 
@@ -152,11 +171,17 @@ const Program kProgram{
          .required = {Option::db},
          .optional = {Option::config, Option::json},
          .run = status},
-        {.path = "print",
-         .summary = "Prints the SQL that up would run on an empty database, for other tools; opens "
-                    "nothing.",
+        {.path = "adopt",
+         .summary = "Notes a schema that another tool has made, after it has compared all of it "
+                    "with what up would make. Changes nothing else.",
          .required = {Option::db},
-         .optional = {Option::to, Option::config},
+         .optional = {Option::to, Option::config, Option::json},
+         .run = adopt},
+        {.path = "print",
+         .summary = "Prints the files, for other tools; the same bytes each time. Opens nothing.",
+         .required = {Option::db},
+         .optional = {Option::from, Option::to, Option::down, Option::no_transaction,
+                      Option::config},
          .run = print},
     }};
 

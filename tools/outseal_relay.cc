@@ -15,8 +15,9 @@ std::string run_notes() {
              "Keys of a table: " +
                  subscription_keys() +
                  "; what it leaves open is taken from the same key before the first table. One "
-                 "that halts is logged and holds no other. The exit code is the highest of "
-                 "theirs.",
+                 "that halts is logged, tried again with a pause that grows, and holds no other. "
+                 "The "
+                 "exit code is the highest of theirs.",
              2);
 }
 
@@ -77,6 +78,34 @@ const Program kProgram{
          .optional = {Option::subscription, Option::reason, Option::actor, Option::config,
                       Option::json},
          .run = relay_resume},
+        {.path = "move",
+         .summary = "Lets a subscription go on into another sink that holds the same events, for "
+                    "example the same one under another address. Compares its end with what was "
+                    "acknowledged; one that has no end to compare is taken at your word.",
+         .required = {Option::db, Option::sink},
+         .optional = {Option::subscription, Option::reason, Option::actor, Option::config,
+                      Option::json},
+         .run = relay_move},
+        {.path = "remove",
+         .summary = "Gives up a subscription, with its journal and parked events. Refused while "
+                    "events are unpublished or parked, unless --yes is given.",
+         .required = {Option::db, Option::subscription, Option::reason},
+         .optional = {Option::yes, Option::actor, Option::config, Option::json},
+         .run = relay_remove},
+        {.path = "park",
+         .summary = "Parks events that are not bound yet: the sink does not get them, and later "
+                    "events of their keys wait until they are redriven or discarded.",
+         .required = {Option::db, Option::event, Option::reason},
+         .optional = {Option::subscription, Option::actor, Option::config, Option::json},
+         .run = relay_park},
+        {.path = "discard",
+         .summary =
+             "Gives up events of topics that no subscription takes, present and future ones: "
+             "retention keeps those until then. Events that a subscription takes are not "
+             "touched.",
+         .required = {Option::db, Option::topic, Option::reason},
+         .optional = {Option::undo, Option::actor, Option::config, Option::json},
+         .run = relay_discard},
         {.path = "parked list",
          .summary = "Lists events that were set aside, in the order of the log.",
          .required = {Option::db},

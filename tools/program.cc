@@ -172,16 +172,19 @@ int run_command(const Program& program, int argc, const char* const* argv) {
 }  // namespace
 
 int run_program(const Program& program, int argc, const char* const* argv) {
+  open_standard_descriptors();
+  int code = kExitInternal;
   // Known before the command line is understood, for errors in the command line itself.
   bool json = false;
   for (int i = 1; i < argc; ++i) json = json || std::string_view{argv[i]} == "--json";
   try {
-    const int code = run_command(program, argc, argv);
+    code = run_command(program, argc, argv);
     flush_results();
-    return code;
   } catch (...) {
-    return report_error(std::current_exception(), json);
+    code = report_error(std::current_exception(), json);
   }
+  flush_errors();
+  return code;
 }
 
 }  // namespace outseal::tools

@@ -7,7 +7,6 @@
 #include "database.h"
 #include "reconcile/findings.h"
 #include "reconcile_commands.h"
-#include "store/audit.h"
 
 namespace outseal::tools {
 
@@ -17,10 +16,11 @@ using reconcile::StoredFinding;
 
 std::string json_of(const StoredFinding& finding) {
   JsonObject object;
-  object.add("id", finding.id).add("check", finding.check).add("subject", finding.subject);
+  object.add("id", finding.id).add("check", finding.check);
+  add_subject(object, finding.subject);
   object.add("severity", finding.severity).add("state", finding.state);
   object.add("detail", finding.detail);
-  object.add("hint", reconcile::hint_for(finding.check, finding.subject));
+  object.add("hint", reconcile::hint_for(finding.check, finding.subject.kind));
   object.add("first_run", finding.first_run).add("last_run", finding.last_run);
   object.add("opened_at", to_rfc3339(finding.opened_at_ms));
   if (finding.closed_at_ms) object.add("closed_at", to_rfc3339(*finding.closed_at_ms));
@@ -35,6 +35,13 @@ std::int64_t id_of(const Settings& settings) {
 
 }  // namespace
 
+void add_subject(JsonObject& object, const Subject& subject) {
+  object.add("subject", subject.text()).add("scope", name_of(subject.scope.kind));
+  if (!subject.scope.name.empty()) object.add("subscription", subject.scope.name);
+  if (!subject.locator.empty()) object.add("locator", subject.locator);
+  if (!subject.kind.empty()) object.add("kind", subject.kind);
+}
+
 int findings_list(const Settings& settings) {
   const auto connection = open_database(settings);
   const reconcile::FindingFilter filter{.any_state = settings.toggle(Option::any_state)};
@@ -47,7 +54,7 @@ int findings_list(const Settings& settings) {
       print_line(json_of(finding));
     else
       rows.push_back({std::to_string(finding.id), finding.severity, finding.state, finding.check,
-                      printable(finding.subject), to_rfc3339(finding.opened_at_ms),
+                      printable(finding.subject.text()), to_rfc3339(finding.opened_at_ms),
                       printable(finding.detail)});
   });
   if (!json && rows.empty())
@@ -69,11 +76,11 @@ int findings_show(const Settings& settings) {
   };
   show("finding", std::to_string(finding.id));
   show("check", finding.check);
-  show("subject", finding.subject);
+  show("subject", finding.subject.text());
   show("severity", finding.severity);
   show("state", finding.state);
   show("detail", finding.detail);
-  show("to do", reconcile::hint_for(finding.check, finding.subject));
+  show("to do", reconcile::hint_for(finding.check, finding.subject.kind));
   show("opened", to_rfc3339(finding.opened_at_ms) + ", by run " +
                      std::to_string(finding.first_run) + " first");
   show("last seen", "run " + std::to_string(finding.last_run));
@@ -84,12 +91,11 @@ int findings_show(const Settings& settings) {
 }
 
 int findings_resolve(const Settings& settings) {
-  const std::string actor = settings.text(Option::actor);
   const auto connection = open_database(settings);
   const StoredFinding finding =
       reconcile::resolve_finding(*connection, id_of(settings),
                                  {.state = settings.text(Option::decision),
-                                  .actor = actor.empty() ? store::current_actor() : actor,
+                                  .actor = actor_of(settings),
                                   .reason = settings.text(Option::reason)});
   if (settings.toggle(Option::json))
     print_line(json_of(finding));

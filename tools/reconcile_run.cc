@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -13,8 +12,7 @@
 #include "outseal/error.h"
 #include "reconcile/run.h"
 #include "reconcile_commands.h"
-#include "sinks/factory.h"
-#include "sinks/file_segments.h"
+#include "reconcile_sinks.h"
 
 namespace outseal::tools {
 
@@ -36,39 +34,6 @@ reconcile::CheckOptions check_options_of(const Settings& settings) {
   options.findings_max = settings.number(Option::findings_max);
   options.subscriptions = settings.list(Option::subscriptions);
   return options;
-}
-
-/// A sink that is not there lacks every event, which says nothing: a path that somebody has just
-/// typed is a mistake, and findings about it would only be noise.
-void require_file(const Url& url) {
-  if (url.scheme != "file") return;
-  const std::string path = sinks::sink_identity(url).substr(url.scheme.size() + 1);
-  if (std::filesystem::exists(path) || !sinks::rotated_segments(path).empty()) return;
-  throw Error{ErrorCode::sink_unreachable,
-              "--sink",
-              path + " does not exist",
-              {.hint = "check the path; without --sink the relay's own sink is compared"}};
-}
-
-/// The sink of each subscription as the relay stored it, or the one of --sink.
-reconcile::SinkMaker sink_maker_of(const Settings& settings, sql::Connection& connection) {
-  if (!settings.has(Option::read_sink))
-    return [](const reconcile::SubscriptionInfo& subscription) {
-      return sinks::make_sink(Url::parse("sink", subscription.sink),
-                              sinks::context_of(subscription.event_source, subscription.name));
-    };
-  const Url url = Url::parse("--sink", settings.text(Option::read_sink));
-  require_file(url);
-  const auto chosen =
-      reconcile::load_subscriptions(connection, settings.list(Option::subscriptions));
-  if (chosen.size() > 1)
-    throw Error{ErrorCode::invalid_config,
-                "--sink",
-                "there are " + std::to_string(chosen.size()) + " subscriptions to compare it with",
-                {.hint = "name one with --subscription NAME"}};
-  return [url](const reconcile::SubscriptionInfo& subscription) {
-    return sinks::make_sink(url, sinks::context_of(subscription.event_source, subscription.name));
-  };
 }
 
 /// Overwrites one line on stderr while a person is watching.
@@ -142,9 +107,9 @@ void print_text_result(sql::Connection& connection, const RunResult& result) {
   for_each_open(connection, result, [&result](const StoredFinding& finding) {
     print_line("");
     print_line("finding " + std::to_string(finding.id) + "  " + finding.severity + "  " +
-               finding.check + "  " + printable(finding.subject));
+               finding.check + "  " + printable(finding.subject.text()));
     print_line("  " + printable(finding.detail));
-    const std::string hint = reconcile::hint_for(finding.check, finding.subject);
+    const std::string hint = reconcile::hint_for(finding.check, finding.subject.kind);
     if (!hint.empty()) print_line("  " + hint);
     if (finding.last_run != result.id)
       print_line("  (last seen by run " + std::to_string(finding.last_run) + ")");
@@ -170,7 +135,7 @@ JsonObject json_of(const CheckResult& check) {
     skips += (skips.empty() ? "" : ",") +
              JsonObject{}.add("subscription", skip.subscription).add("why", skip.why).text();
   JsonObject object;
-  object.add("kind", "check").add("check", check.name).add_raw("looked_at", counts.text());
+  object.add("record", "check").add("check", check.name).add_raw("looked_at", counts.text());
   object.add("open", check.life.open).add("opened", check.life.opened);
   object.add("closed", check.life.closed).add("decided", check.life.decided);
   object.add("not_listed", check.report.beyond()).add_raw("not_checked", "[" + skips + "]");
@@ -182,15 +147,15 @@ void print_json_result(sql::Connection& connection, const RunResult& result) {
   for (const CheckResult& check : result.checks) print_line(json_of(check).text());
   for_each_open(connection, result, [](const StoredFinding& finding) {
     JsonObject object;
-    object.add("kind", "finding").add("id", finding.id).add("check", finding.check);
-    object.add("subject", finding.subject).add("severity", finding.severity);
-    object.add("detail", finding.detail);
-    object.add("hint", reconcile::hint_for(finding.check, finding.subject));
+    object.add("record", "finding").add("id", finding.id).add("check", finding.check);
+    add_subject(object, finding.subject);
+    object.add("severity", finding.severity).add("detail", finding.detail);
+    object.add("hint", reconcile::hint_for(finding.check, finding.subject.kind));
     object.add("first_run", finding.first_run).add("last_run", finding.last_run);
     print_line(object.text());
   });
   JsonObject object;
-  object.add("kind", "run").add("run", result.id).add("open", result.open);
+  object.add("record", "run").add("run", result.id).add("open", result.open);
   object.add("complete", result.failure == nullptr).add("not_checked", skipped_of(result));
   object.add("elapsed_ms", result.elapsed_ms);
   print_line(object.text());

@@ -1,4 +1,4 @@
-// outseal-relay parked list, redrive, discard: events that were set aside.
+// outseal-relay park; parked list, redrive, discard: events that were set aside.
 #include <string>
 #include <vector>
 
@@ -7,7 +7,6 @@
 #include "database.h"
 #include "outseal/error.h"
 #include "relay_commands.h"
-#include "store/audit.h"
 #include "store/parked.h"
 
 namespace outseal::tools {
@@ -26,7 +25,8 @@ void print_json(const store::ParkedEvent& event) {
 }
 
 /// What the command line names; store::redrive and store::discard check that it is one way.
-store::ParkedTarget target_of(const Settings& settings) {
+/// `source` is where ids of such events are seen.
+store::ParkedTarget target_of(const Settings& settings, const std::string& source) {
   store::ParkedTarget target{.subscription = settings.text(Option::subscription),
                              .all = settings.toggle(Option::all)};
   if (settings.has(Option::key)) target.key = settings.text(Option::key);
@@ -36,28 +36,20 @@ store::ParkedTarget target_of(const Settings& settings) {
       throw Error{ErrorCode::invalid_argument,
                   "EVENT_ID",
                   "'" + id + "' is no event id",
-                  {.hint = "copy it from: outseal-relay parked list"}};
+                  {.hint = "copy it from: " + source}};
     target.events.push_back(*event);
   }
   return target;
 }
 
 using Decide = store::ParkedCounts (*)(sql::Connection&, const store::ParkedTarget&,
-                                       const store::ParkedDecision&);
+                                       const store::Act&);
 
-int decide(const Settings& settings, Decide decide_about) {
-  const store::ParkedTarget target = target_of(settings);
-  const std::string actor = settings.text(Option::actor);
-  const store::ParkedDecision decision{.actor = actor.empty() ? store::current_actor() : actor,
-                                       .reason = settings.text(Option::reason)};
+store::ParkedCounts decide(const Settings& settings, Decide decide_about) {
+  const store::ParkedTarget target = target_of(settings, "outseal-relay parked list");
+  const store::Act act = act_of(settings);
   const auto connection = open_database(settings);
-  const store::ParkedCounts counts = decide_about(*connection, target, decision);
-  if (settings.toggle(Option::json))
-    print_line(JsonObject{}.add("discarded", counts.discarded).add("queued", counts.queued).text());
-  else
-    print_line("discarded " + std::to_string(counts.discarded) + ", queued " +
-               std::to_string(counts.queued));
-  return kExitFine;
+  return decide_about(*connection, target, act);
 }
 
 }  // namespace
@@ -85,8 +77,37 @@ int parked_list(const Settings& settings) {
   return kExitFine;
 }
 
-int parked_redrive(const Settings& settings) { return decide(settings, store::redrive); }
+int relay_park(const Settings& settings) {
+  const store::ParkedTarget target = target_of(settings, "the event_id of its row in the outbox");
+  const store::Act act = act_of(settings);
+  const auto connection = open_database(settings);
+  for (const EventId& event : target.events) {
+    store::park(*connection, target.subscription, event, act);
+    if (settings.toggle(Option::json))
+      print_line(JsonObject{}.add("parked", event.to_string()).text());
+    else
+      print_line("parked " + event.to_string());
+  }
+  return kExitFine;
+}
 
-int parked_discard(const Settings& settings) { return decide(settings, store::discard); }
+int parked_redrive(const Settings& settings) {
+  const store::ParkedCounts counts = decide(settings, store::redrive);
+  if (settings.toggle(Option::json))
+    print_line(JsonObject{}.add("queued", counts.queued).text());
+  else
+    print_line("queued " + std::to_string(counts.queued));
+  return kExitFine;
+}
+
+int parked_discard(const Settings& settings) {
+  const store::ParkedCounts counts = decide(settings, store::discard);
+  if (settings.toggle(Option::json))
+    print_line(JsonObject{}.add("discarded", counts.discarded).add("queued", counts.queued).text());
+  else
+    print_line("discarded " + std::to_string(counts.discarded) + ", queued " +
+               std::to_string(counts.queued));
+  return kExitFine;
+}
 
 }  // namespace outseal::tools

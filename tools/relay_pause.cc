@@ -4,22 +4,19 @@
 #include "console.h"
 #include "database.h"
 #include "relay_commands.h"
-#include "store/audit.h"
 #include "store/pause.h"
 
 namespace outseal::tools {
 
 namespace {
 
-using Change = bool (*)(sql::Connection&, std::string_view, const store::PauseDecision&);
+using Change = bool (*)(sql::Connection&, std::string_view, const store::Act&);
 
 int change(const Settings& settings, Change make, const std::string& state) {
   const std::string name = settings.text(Option::subscription);
-  const std::string actor = settings.text(Option::actor);
-  const store::PauseDecision decision{.actor = actor.empty() ? store::current_actor() : actor,
-                                      .reason = settings.text(Option::reason)};
+  const store::Act act = act_of(settings);
   const auto connection = open_database(settings);
-  const bool changed = make(*connection, name, decision);
+  const bool changed = make(*connection, name, act);
   if (settings.toggle(Option::json))
     print_line(
         JsonObject{}.add("subscription", name).add("state", state).add("changed", changed).text());

@@ -46,17 +46,6 @@ bool consists_of(std::string_view text, std::string_view marks) {
   });
 }
 
-/// Refuses a pattern that no topic can match: the subscription would be made, and stay empty.
-void check_topics(const Settings& settings) {
-  for (const std::string& topic : settings.list(Option::topics))
-    if (topic.size() > kTopicBytesMax || !consists_of(topic, "._/-*"))
-      throw Error{ErrorCode::invalid_config,
-                  settings.origin(Option::topics),
-                  "no topic can match '" + topic + "'",
-                  {.hint = "topics consist of at most 255 of A-Z a-z 0-9 . _ / -; * stands for any "
-                           "of them"}};
-}
-
 /// With the subscription's name it is what receivers know a stream by: 1024 bytes together.
 constexpr std::size_t kEventSourceBytesMax = 900;
 
@@ -77,7 +66,7 @@ void check_event_source(const Settings& settings) {
                 {.hint = "give a short one; every event carries it"}};
 }
 
-void check_name(const Settings& settings, const store::SubscriptionSpec& subscription) {
+void check_name(const Settings& settings, const SubscriptionSpec& subscription) {
   try {
     subscription.validate();
   } catch (const Error& error) {
@@ -90,18 +79,21 @@ void check_name(const Settings& settings, const store::SubscriptionSpec& subscri
 
 relay::RelayOptions relay_options_of(const Settings& settings, const SinkChoice& sink) {
   relay::RelayOptions options;
-  check_topics(settings);
+  check_topics(settings, Option::topics);
   check_event_source(settings);
   options.database = database_url(settings);
   options.core = core_options_of(settings);
   options.subscription.name = settings.text(Option::subscription);
   options.subscription.topics = settings.list(Option::topics);
   options.subscription.sink = sink.identity();
+  options.is_same_sink = [asked = sink.url()](const std::string& known) {
+    return sinks::is_same_sink(Url::parse("sink", known), asked);
+  };
   options.subscription.event_source = settings.text(Option::event_source);
   if (options.subscription.event_source.empty())
     options.subscription.event_source = "/outseal/" + options.subscription.name;
   options.subscription.start =
-      settings.text(Option::start) == "now" ? store::Start::now : store::Start::beginning;
+      settings.text(Option::start) == "now" ? Start::now : Start::beginning;
   check_name(settings, options.subscription);
   // Round trips and commits over a network cost more than memory.
   if (options.database.scheme == "postgresql")
@@ -110,16 +102,18 @@ relay::RelayOptions relay_options_of(const Settings& settings, const SinkChoice&
     options.page.events_max = settings.number(Option::batch_events);
   if (settings.has(Option::batch_bytes))
     options.page.bytes_max = settings.number(Option::batch_bytes);
-  options.retention.events = std::chrono::seconds{settings.number(Option::retention_s)};
-  options.retention.journal = std::chrono::seconds{settings.number(Option::journal_retention_s)};
-  options.retention.step_rows =
-      static_cast<std::uint32_t>(settings.number(Option::retention_step_rows));
   return options;
+}
+
+store::RetentionOptions retention_options_of(const Settings& settings) {
+  return {.events = std::chrono::seconds{settings.number(Option::retention_s)},
+          .journal = std::chrono::seconds{settings.number(Option::journal_retention_s)},
+          .step_rows = static_cast<std::uint32_t>(settings.number(Option::retention_step_rows))};
 }
 
 RelayPlan plan_of(const Settings& settings) {
   const SinkChoice sink{settings};
-  return {sink, relay_options_of(settings, sink)};
+  return {sink, relay_options_of(settings, sink), retention_options_of(settings)};
 }
 
 /// Two subscriptions at the end of one file would each take the other's events for a fork.
@@ -140,6 +134,16 @@ void check_sinks(const std::vector<RelayPlan>& plans) {
 
 }  // namespace
 
+void check_topics(const Settings& settings, Option option) {
+  for (const std::string& topic : settings.list(option))
+    if (topic.size() > kTopicBytesMax || !consists_of(topic, "._/-*"))
+      throw Error{ErrorCode::invalid_config,
+                  settings.origin(option),
+                  "no topic can match '" + topic + "'",
+                  {.hint = "topics consist of at most 255 of A-Z a-z 0-9 . _ / -; * stands for any "
+                           "of them"}};
+}
+
 std::unique_ptr<Sink> RelayPlan::make_sink() const {
   return sink.make(options.subscription.event_source);
 }
@@ -149,8 +153,7 @@ std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings) {
   plans.reserve(settings.size());
   for (const Settings& each : settings) plans.push_back(plan_of(each));
   check_sinks(plans);
-  for (RelayPlan& plan : plans)
-    plan.options.waits_for_database = plans.size() > 1 && !plan.options.core.drain;
+  for (RelayPlan& plan : plans) plan.options.waits_for_database = !plan.options.core.drain;
   return plans;
 }
 

@@ -9,12 +9,14 @@
 #include "options.h"
 #include "relay/relay.h"
 #include "sink_choice.h"
+#include "store/retention.h"
 
 namespace outseal::tools {
 
 struct RelayPlan {
   SinkChoice sink;
   relay::RelayOptions options;
+  store::RetentionOptions retention;
 
   const std::string& name() const { return options.subscription.name; }
   /// @throws as SinkChoice::make() does.
@@ -24,5 +26,9 @@ struct RelayPlan {
 /// @throws Error{invalid_config} or Error{invalid_argument} naming where the bad value came from,
 ///         also for two subscriptions that cannot have the same sink.
 std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings);
+
+/// Refuses a pattern that no topic can match: what is made with it would stay empty.
+/// @throws Error{invalid_config} naming where the value came from.
+void check_topics(const Settings& settings, Option option);
 
 }  // namespace outseal::tools

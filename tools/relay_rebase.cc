@@ -6,7 +6,7 @@
 #include "outseal/error.h"
 #include "relay_commands.h"
 #include "sink_choice.h"
-#include "store/audit.h"
+#include "sinks/factory.h"
 #include "store/rebase.h"
 #include "store/subscription.h"
 
@@ -19,13 +19,17 @@ void print_json(const store::RebaseResult& result) {
   object.add("needed", result.needed).add("translated", result.translated);
   object.add("acked", result.acked.value()).add("tail", result.tail.value());
   object.add("known", result.known).add("ghosts", result.ghosts);
-  object.add("unread", result.unread);
+  object.add("unread", result.unread).add("renumbered", result.renumbered);
   object.add_raw("ghost_ids", json_array(result.ghost_ids));
   print_line(object.text());
 }
 
 void print_text(const std::string& name, const store::RebaseResult& result) {
+  if (result.renumbered > 0)
+    print_line("events that no relay had read, and that will be published now: " +
+               std::to_string(result.renumbered));
   if (!result.needed) {
+    if (result.renumbered > 0) return;
     print_line("nothing to do: the cursor of " + name + " belongs to this database");
     return;
   }
@@ -52,21 +56,20 @@ int relay_rebase(const Settings& settings) {
   const std::string name = settings.text(Option::subscription);
   const SinkChoice chosen{settings};
   const auto connection = open_database(settings);
-  const auto spec = store::find_subscription(*connection, name);
+  const auto spec = sql::find_subscription(*connection, name);
   if (!spec)
     throw Error{ErrorCode::invalid_argument,
                 "rebase",
                 "there is no subscription '" + name + "'",
                 {.hint = "see the names with: outseal-relay status"}};
-  if (spec->sink != chosen.identity())
+  if (!sinks::is_same_sink(Url::parse("sink", spec->sink), chosen.url()))
     throw Error{ErrorCode::refused,
                 "rebase",
                 "subscription " + name + " has the sink " + spec->sink,
-                {.hint = "give the same sink, or a copy of it under the same name"}};
+                {.hint = "give the same sink; one that holds the same events takes its place with"
+                         " outseal-relay move"}};
   const auto sink = chosen.make(spec->event_source);
-  const std::string actor = settings.text(Option::actor);
-  const store::RebaseResult result =
-      store::rebase(*connection, name, *sink, actor.empty() ? store::current_actor() : actor);
+  const store::RebaseResult result = store::rebase(*connection, name, *sink, actor_of(settings));
   settings.toggle(Option::json) ? print_json(result) : print_text(name, result);
   return result.ghosts > 0 ? kExitFindings : kExitFine;
 }

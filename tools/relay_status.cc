@@ -1,7 +1,9 @@
 // outseal-relay status: how far each subscription is.
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "console.h"
 #include "database.h"
 #include "relay_commands.h"
@@ -39,6 +41,19 @@ void print_json(const store::SubscriptionStatus& status) {
     object.add_null("leader").add("lease_remaining_ms", 0);
   object.add("parked", status.parked).add("queued", status.queued);
   object.add("blocked_keys", status.blocked_keys);
+  if (status.last_halt)
+    object.add_raw("last_error", JsonObject{}
+                                     .add("error", status.last_halt->error)
+                                     .add("message", status.last_halt->message)
+                                     .add("hint", status.last_halt->hint)
+                                     .add("at", to_rfc3339(status.last_halt->at_ms))
+                                     .text());
+  else
+    object.add_null("last_error");
+  if (status.retention_note.empty())
+    object.add_null("retention");
+  else
+    object.add("retention", status.retention_note);
   print_line(object.text());
 }
 
@@ -47,8 +62,14 @@ void print_human(const store::SubscriptionStatus& status) {
   std::string waiting = std::to_string(status.waiting) + (many ? "+" : "");
   if (status.oldest_waiting_ms)
     waiting += ", oldest " + format_duration_ms(*status.oldest_waiting_ms);
-  print_line(printable(status.name) + " -> " + printable(status.sink));
+  print_line(printable(status.name) +
+             (status.sink.empty() ? ", not made yet" : " -> " + printable(status.sink)));
   print_line("  state         " + status.state);
+  if (status.last_halt) {
+    print_line("  last error    " + format_duration_ms(status.halted_ms) + " ago, " +
+               printable(status.last_halt->error) + ": " + printable(status.last_halt->message));
+    print_line("  hint          " + printable(status.last_halt->hint));
+  }
   print_line("  published     position " + std::to_string(status.acked.value()) +
              (status.bound == status.acked
                   ? ""
@@ -59,6 +80,8 @@ void print_human(const store::SubscriptionStatus& status) {
   print_line("  parked        " + std::to_string(status.parked) + ", queued " +
              std::to_string(status.queued) + ", blocked keys " +
              std::to_string(status.blocked_keys));
+  if (!status.retention_note.empty())
+    print_line("  retention     " + printable(status.retention_note));
 }
 
 }  // namespace
@@ -70,7 +93,10 @@ int relay_status(const Settings& settings) {
   for (const store::SubscriptionStatus& status : all)
     json ? print_json(status) : print_human(status);
   if (all.empty() && !json) print_line("no subscription yet: outseal-relay run makes it");
-  return kExitFine;
+  const bool any_halted =
+      std::any_of(all.begin(), all.end(),
+                  [](const store::SubscriptionStatus& status) { return status.state == "halted"; });
+  return any_halted ? kExitFindings : kExitFine;
 }
 
 }  // namespace outseal::tools

@@ -6,10 +6,19 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <chrono>
+
 #include "console.h"
 #include "outseal/error.h"
 
 namespace outseal::tools {
+
+namespace {
+
+/// timeout(1), shells and supervisors signal a process and then its group: that is one request.
+constexpr std::chrono::seconds kOneRequest{1};
+
+}  // namespace
 
 SignalWatch::SignalWatch() {
   sigset_t set;
@@ -17,7 +26,10 @@ SignalWatch::SignalWatch() {
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  // A reader of stdout that is gone is an error of a write, not the end of the process.
+  // There is nothing to load anew, and the end of a terminal is no reason to stop publishing.
+  static_cast<void>(::signal(SIGHUP, SIG_IGN));
+  // A reader of stdout or a server that is gone is an error of a write, not the end of the process:
+  // OpenSSL writes to sockets without a word of this.
   static_cast<void>(::signal(SIGPIPE, SIG_IGN));
   signals_ = ::signalfd(-1, &set, SFD_CLOEXEC);
   end_ = ::eventfd(0, EFD_CLOEXEC);
@@ -35,6 +47,7 @@ SignalWatch::~SignalWatch() {
 }
 
 void SignalWatch::watch() {
+  std::chrono::steady_clock::time_point asked_at;
   pollfd files[] = {{signals_, POLLIN, 0}, {end_, POLLIN, 0}};
   while (true) {
     if (::poll(files, 2, -1) < 0) continue;  // EINTR
@@ -42,9 +55,14 @@ void SignalWatch::watch() {
     signalfd_siginfo info{};
     if (::read(signals_, &info, sizeof info) != sizeof info) continue;
     const int number = static_cast<int>(info.ssi_signo);
-    if (stop_.stop_requested()) ::_exit(128 + number);
-    log_event("info", "stopping", {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
+    const auto now = std::chrono::steady_clock::now();
+    if (stop_.stop_requested()) {
+      if (now - asked_at < kOneRequest) continue;
+      ::_exit(128 + number);
+    }
+    asked_at = now;
     stop_.request_stop();
+    log_event("info", "stopping", {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
   }
 }
 

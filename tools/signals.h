@@ -1,4 +1,5 @@
-// SIGTERM and SIGINT: the first asks to stop, the second ends the process at once.
+// SIGTERM and SIGINT: the first asks to stop, another one ends the process at once, unless it comes
+// within a second of the first. SIGHUP is ignored.
 #pragma once
 
 #include <stop_token>

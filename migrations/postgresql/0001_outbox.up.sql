@@ -1,7 +1,45 @@
--- The schema `outseal` and its table schema_migration are made before the first migration.
---
 -- All columns of names and keys have the collation "C": they compare byte by byte as on SQLite, at
 -- no cost, and an upgrade of the system's locales cannot spoil their indexes.
+--
+-- Functions do not trust the caller's search_path: whatever stands in them has its schema before
+-- it. ("SET search_path" would do as well, at the price of some microseconds a call.)
+
+DO $$
+DECLARE
+  owner pg_catalog.name;
+BEGIN
+  IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+    RAISE EXCEPTION 'the encoding of this database is %, outseal needs UTF8',
+      pg_catalog.getdatabaseencoding()
+      USING ERRCODE = 'feature_not_supported',
+            HINT = 'CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0';
+  END IF;
+  -- IF NOT EXISTS would want the privilege to create schemas although there is nothing to create.
+  IF pg_catalog.to_regnamespace('outseal') IS NULL THEN
+    CREATE SCHEMA outseal;
+  END IF;
+  -- Who owns a schema may put things into it that run with the rights of the user who migrates.
+  SELECT pg_catalog.pg_get_userbyid(n.nspowner) INTO owner FROM pg_catalog.pg_namespace n
+  WHERE n.nspname OPERATOR(pg_catalog.=) 'outseal';
+  IF owner OPERATOR(pg_catalog.<>) current_user THEN
+    RAISE EXCEPTION 'the schema outseal belongs to %, not to %, who migrates', owner, current_user
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = 'migrate as its owner, or drop it if it is somebody else''s';
+  END IF;
+END
+$$;
+
+-- Which migrations are applied. Each file notes itself, whatever program runs it. The build puts
+-- its checksum, the SHA-256 of the file as it stands here, in place of {checksum}: a file that was
+-- edited before it was applied is refused.
+CREATE TABLE IF NOT EXISTS outseal.schema_migration (
+  version    integer     NOT NULL,
+  name       text        NOT NULL,
+  checksum   text        NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now(),
+  applied_by text        NOT NULL DEFAULT current_user,
+  CONSTRAINT schema_migration_pk PRIMARY KEY (version)
+);
 
 -- UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, version, random bits, variant, random
 -- bits. A random UUID gets the time over its first 6 bytes; setting bits 52 and 53 makes version 7
@@ -9,32 +47,15 @@
 CREATE FUNCTION outseal.uuid_v7() RETURNS uuid
 LANGUAGE sql VOLATILE PARALLEL SAFE
 AS $$
-  SELECT encode(set_bit(set_bit(
-    overlay(uuid_send(gen_random_uuid())
-            PLACING substring(int8send(floor(date_part('epoch', clock_timestamp()) * 1000)::bigint)
-                              FROM 3)
+  SELECT pg_catalog.encode(pg_catalog.set_bit(pg_catalog.set_bit(
+    overlay(pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+            PLACING substring(pg_catalog.int8send(pg_catalog.floor(
+                      pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
+                      OPERATOR(pg_catalog.*) 1000)::bigint) FROM 3)
             FROM 1 FOR 6),
-    52, 1), 53, 1), 'hex')::uuid
+    52, 1), 53, 1), 'hex')::pg_catalog.uuid
 $$;
 REVOKE ALL ON FUNCTION outseal.uuid_v7() FROM PUBLIC;
-
--- What a column of the outbox may hold. Every append pays for these checks, so they are cheap ones,
--- and they are domains: a session keeps a domain's check ready, while a table's is read anew by
--- each INSERT, at about two microseconds a piece. A negated set needs no counting automaton.
-CREATE DOMAIN outseal.topic AS text COLLATE "C" CONSTRAINT outbox_topic_valid CHECK (
-  octet_length(VALUE) BETWEEN 1 AND 255 AND VALUE !~ '[^A-Za-z0-9._/-]');
-CREATE DOMAIN outseal.ordering_key AS text COLLATE "C" CONSTRAINT outbox_key_length CHECK (
-  octet_length(VALUE) <= 512);
-CREATE DOMAIN outseal.event_type AS text COLLATE "C" CONSTRAINT outbox_type_length CHECK (
-  octet_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN outseal.content_type AS text COLLATE "C"
-  CONSTRAINT outbox_content_type_length CHECK (octet_length(VALUE) BETWEEN 1 AND 255);
--- The datum's size bounds the headers without printing them.
-CREATE DOMAIN outseal.headers AS jsonb CONSTRAINT outbox_headers_is_object CHECK (
-  jsonb_typeof(VALUE) = 'object' AND pg_column_size(VALUE) <= 65536);
--- Milliseconds since 1970 up to the year 9999; no infinity.
-CREATE DOMAIN outseal.event_time AS timestamptz CONSTRAINT outbox_created_at_ms CHECK (
-  VALUE >= '1970-01-01 00:00:00.001+00' AND VALUE < '10000-01-01 00:00:00+00');
 
 -- The outbox: an append-only log of events, written inside the transactions that they tell of.
 --
@@ -51,17 +72,20 @@ CREATE TABLE outseal.outbox (
   -- larger cache would give numbers out earlier, in another order. Gaps are fine.
   seq          bigint      NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 1),
   -- By the clock at the INSERT; now() is the begin of the transaction, which may be long ago.
-  created_at   outseal.event_time NOT NULL DEFAULT clock_timestamp(),
+  created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   event_id     uuid        NOT NULL DEFAULT outseal.uuid_v7(),
-  topic        outseal.topic NOT NULL,
+  topic        text        NOT NULL COLLATE "C",
   -- Ordering key; the empty string means that the event has no order.
-  key          outseal.ordering_key NOT NULL DEFAULT '',
-  type         outseal.event_type NOT NULL,
-  content_type outseal.content_type NOT NULL DEFAULT 'application/json',
-  -- Metadata as one flat JSON object of strings. Its text form is what is published, the same at
-  -- each reading.
-  headers      outseal.headers NOT NULL DEFAULT '{}',
-  payload      bytea       NOT NULL,
+  key          text        NOT NULL COLLATE "C" DEFAULT '',
+  type         text        NOT NULL COLLATE "C",
+  content_type text        NOT NULL COLLATE "C" DEFAULT 'application/json',
+  -- Metadata as one flat JSON object of strings. json, not jsonb: its text is what is bounded, what
+  -- is stored and what is published, and no number in it grows when it is read.
+  headers      json        NOT NULL DEFAULT '{}',
+  -- Exactly one of the two. JSON and other text stands in the first, where a string of any driver
+  -- keeps each character: as the value of a bytea its backslashes would be read as escapes.
+  payload      text,
+  payload_bytes bytea,
   CONSTRAINT outbox_pk PRIMARY KEY (seq),
   -- One event per id: promise 2 ("once per ID") starts here. UUIDv7 grows, so that this index grows
   -- at its right end, as the other two do: few pages are written, whatever the table's size.
@@ -82,46 +106,157 @@ CREATE TABLE outseal.outbox (
 -- A window's rows: by range of transactions, and by one probe for each that was still running.
 CREATE INDEX outbox_tx_seq ON outseal.outbox (tx, seq);
 
--- Appends one event in the caller's transaction and returns its id; without an event_id it makes a
--- UUIDv7. Without a content_type it is application/json, as in a plain INSERT and in append() of
--- C++. No RETURNING: a producer need not be allowed to read the outbox.
+-- What a row of the outbox may hold. A trigger, because every append pays for it: a CHECK of the
+-- table is read anew by each INSERT, at several microseconds a piece, and a domain is no text to a
+-- driver that looks at types. Names of constraints are reported as those of a CHECK would be.
 --
--- With the caller's rights and the caller's search_path: every name is qualified.
+-- In a header's object strings are all that may stand between colons and commas; that it is valid
+-- JSON is known from its type.
+CREATE FUNCTION outseal.check_event() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  violated pg_catalog.text;
+BEGIN
+  violated := CASE
+    WHEN pg_catalog.octet_length(NEW.topic) OPERATOR(pg_catalog.>) 255
+      OR NEW.topic OPERATOR(pg_catalog.!~) '^[A-Za-z0-9._/-]+$' THEN 'outbox_topic_valid'
+    WHEN pg_catalog.octet_length(NEW.key) OPERATOR(pg_catalog.>) 512 THEN 'outbox_key_length'
+    WHEN pg_catalog.octet_length(NEW.type) OPERATOR(pg_catalog.>) 255
+      OR NEW.type OPERATOR(pg_catalog.=) '' THEN 'outbox_type_length'
+    WHEN pg_catalog.octet_length(NEW.content_type) OPERATOR(pg_catalog.>) 255
+      OR NEW.content_type OPERATOR(pg_catalog.=) '' THEN 'outbox_content_type_length'
+    WHEN NEW.headers::pg_catalog.text OPERATOR(pg_catalog.<>) '{}' AND (
+      pg_catalog.octet_length(NEW.headers::pg_catalog.text) OPERATOR(pg_catalog.>) 65536
+      OR NEW.headers::pg_catalog.text OPERATOR(pg_catalog.!~)
+         '^\s*\{(?:\s*"(?:[^"\\]|\\.)*"\s*[:,]?)*\s*\}\s*$') THEN 'outbox_headers_are_strings'
+    WHEN (NEW.payload IS NULL) OPERATOR(pg_catalog.=) (NEW.payload_bytes IS NULL)
+      THEN 'outbox_payload_is_one'
+    WHEN pg_catalog.starts_with(NEW.payload, '\x')
+      AND NEW.payload OPERATOR(pg_catalog.~) '^\\x(?:[0-9a-fA-F]{2})*$'
+      THEN 'outbox_payload_is_no_hex'
+    WHEN NEW.created_at OPERATOR(pg_catalog.<) '1970-01-01 00:00:00.001+00'
+      OR NEW.created_at OPERATOR(pg_catalog.>=) '10000-01-01 00:00:00+00'
+      THEN 'outbox_created_at_ms'
+  END;
+  IF violated IS NOT NULL THEN
+    RAISE EXCEPTION 'new row for relation "outbox" violates check constraint "%"', violated
+      USING ERRCODE = 'check_violation', SCHEMA = 'outseal', TABLE = 'outbox',
+        CONSTRAINT = violated, HINT = CASE violated
+          WHEN 'outbox_topic_valid'
+            THEN 'a topic has 1 to 255 of the characters A-Z a-z 0-9 . _ / -'
+          WHEN 'outbox_key_length' THEN 'a key has up to 512 bytes'
+          WHEN 'outbox_type_length' THEN 'a type has 1 to 255 bytes'
+          WHEN 'outbox_content_type_length' THEN 'a content type has 1 to 255 bytes'
+          WHEN 'outbox_headers_are_strings'
+            THEN 'headers are one flat JSON object of strings, of up to 65536 bytes'
+          WHEN 'outbox_payload_is_one' THEN 'set payload (text) or payload_bytes, and only one'
+          WHEN 'outbox_payload_is_no_hex' THEN 'bytes have arrived as text: give them as'
+            ' payload_bytes, or call outseal.append with $4::bytea'
+          ELSE 'a time lies between 1970 and the year 9999' END;
+  END IF;
+  RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.check_event() FROM PUBLIC;
+CREATE TRIGGER outbox_check BEFORE INSERT ON outseal.outbox
+FOR EACH ROW EXECUTE FUNCTION outseal.check_event();
+
+-- Appends one event in the caller's transaction and returns its id; without an event_id it makes a
+-- UUIDv7. NULL stands for a default: no key, no headers, and application/json as in a plain INSERT
+-- and in append() of C++. With the caller's rights.
+--
+-- There is no RETURNING: a producer need not be allowed to read the outbox. A row that somebody's
+-- trigger has swept away has no id.
+CREATE FUNCTION outseal.append(
+  topic text, key text, type text, payload text, headers jsonb DEFAULT '{}',
+  event_id uuid DEFAULT NULL, content_type text DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+AS $$
+DECLARE
+  id CONSTANT pg_catalog.uuid := coalesce(append.event_id, outseal.uuid_v7());
+BEGIN
+  INSERT INTO outseal.outbox (event_id, topic, key, type, content_type, headers, payload)
+  VALUES (id, append.topic, coalesce(append.key, ''), append.type,
+          coalesce(append.content_type, 'application/json'),
+          coalesce(append.headers::pg_catalog.json, '{}'), append.payload);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'event % was not appended: a trigger on outseal.outbox dropped its row', id
+      USING ERRCODE = 'triggered_data_change_violation',
+            HINT = 'see "\d outseal.outbox" for triggers that are not outseal''s';
+  END IF;
+  RETURN id;
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.append(text, text, text, text, jsonb, uuid, text) FROM PUBLIC;
+
+-- The same for bytes. An untyped literal or parameter means the one above, so a driver that binds
+-- bytes without a type has to say $4::bytea.
 CREATE FUNCTION outseal.append(
   topic text, key text, type text, payload bytea, headers jsonb DEFAULT '{}',
   event_id uuid DEFAULT NULL, content_type text DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 AS $$
 DECLARE
-  id CONSTANT uuid := coalesce(append.event_id, outseal.uuid_v7());
+  id CONSTANT pg_catalog.uuid := coalesce(append.event_id, outseal.uuid_v7());
 BEGIN
-  INSERT INTO outseal.outbox (event_id, topic, key, type, content_type, headers, payload)
-  VALUES (id, append.topic, append.key, append.type,
-          coalesce(append.content_type, 'application/json'), append.headers, append.payload);
+  INSERT INTO outseal.outbox (event_id, topic, key, type, content_type, headers, payload_bytes)
+  VALUES (id, append.topic, coalesce(append.key, ''), append.type,
+          coalesce(append.content_type, 'application/json'),
+          coalesce(append.headers::pg_catalog.json, '{}'), append.payload);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'event % was not appended: a trigger on outseal.outbox dropped its row', id
+      USING ERRCODE = 'triggered_data_change_violation',
+            HINT = 'see "\d outseal.outbox" for triggers that are not outseal''s';
+  END IF;
   RETURN id;
 END
 $$;
 REVOKE ALL ON FUNCTION outseal.append(text, text, text, bytea, jsonb, uuid, text) FROM PUBLIC;
 
--- The same for text: its bytes in UTF-8, whatever the encoding of the database. An untyped literal
--- or parameter means this one, so a driver that binds bytes has to say so: $4::bytea.
+-- The same for JSON values, in the text form that PostgreSQL gives them: of json the text itself.
 CREATE FUNCTION outseal.append(
-  topic text, key text, type text, payload text, headers jsonb DEFAULT '{}',
+  topic text, key text, type text, payload json, headers jsonb DEFAULT '{}',
   event_id uuid DEFAULT NULL, content_type text DEFAULT NULL) RETURNS uuid
 LANGUAGE sql VOLATILE SECURITY INVOKER
 AS $$
-  SELECT outseal.append(topic, key, type, convert_to(payload, 'UTF8'), headers, event_id,
-                        content_type)
+  SELECT outseal.append(topic, key, type, payload::pg_catalog.text, headers, event_id, content_type)
 $$;
-REVOKE ALL ON FUNCTION outseal.append(text, text, text, text, jsonb, uuid, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outseal.append(text, text, text, json, jsonb, uuid, text) FROM PUBLIC;
 
--- The same for a JSON value, in the text form that PostgreSQL gives it.
 CREATE FUNCTION outseal.append(
   topic text, key text, type text, payload jsonb, headers jsonb DEFAULT '{}',
   event_id uuid DEFAULT NULL, content_type text DEFAULT NULL) RETURNS uuid
 LANGUAGE sql VOLATILE SECURITY INVOKER
 AS $$
-  SELECT outseal.append(topic, key, type, convert_to(payload::text, 'UTF8'), headers, event_id,
-                        content_type)
+  SELECT outseal.append(topic, key, type, payload::pg_catalog.text, headers, event_id, content_type)
 $$;
 REVOKE ALL ON FUNCTION outseal.append(text, text, text, jsonb, jsonb, uuid, text) FROM PUBLIC;
+
+-- Whether the transaction `tx` holds events newer than `event_id`, one of its own; NULL if that one
+-- is not in it (any more). Without an event_id: whether it holds any. So a producer that sends
+-- its events with COMMIT proves that no trigger has appended before them, and finds out what a
+-- return to a savepoint has left; it may not read the outbox.
+--
+-- STABLE: it sees what was there before the statement that calls it. With its owner's rights and
+-- the caller's search_path, hence the qualified operators.
+CREATE FUNCTION outseal.appended_after(tx xid8, event_id uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+AS $$
+BEGIN
+  IF appended_after.event_id IS NULL THEN
+    RETURN EXISTS (SELECT FROM outseal.outbox o
+                   WHERE o.tx OPERATOR(pg_catalog.=) appended_after.tx);
+  END IF;
+  RETURN (SELECT EXISTS (SELECT FROM outseal.outbox n
+                         WHERE n.tx OPERATOR(pg_catalog.=) appended_after.tx
+                           AND n.seq OPERATOR(pg_catalog.>) o.seq)
+          FROM outseal.outbox o
+          WHERE o.event_id OPERATOR(pg_catalog.=) appended_after.event_id
+            AND o.tx OPERATOR(pg_catalog.=) appended_after.tx);
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.appended_after(xid8, uuid) FROM PUBLIC;
+
+INSERT INTO outseal.schema_migration (version, name, checksum)
+VALUES (1, 'outbox', '{checksum}');

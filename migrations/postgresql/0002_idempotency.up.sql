@@ -42,7 +42,9 @@ CREATE TABLE outseal.idempotency (
   CONSTRAINT idempotency_is_whole CHECK (attempts >= 1 AND CASE
     WHEN state IN ('succeeded', 'failed') THEN status IS NOT NULL AND body IS NOT NULL
       AND content_type IS NOT NULL AND completed_at IS NOT NULL AND expires_at IS NOT NULL
-    ELSE expires_at IS NULL END)
+    ELSE expires_at IS NULL AND created_at >= '1970-01-01 00:00:00+00'
+      AND created_at < '10000-01-01 00:00:00+00' AND (lease_until IS NULL
+        OR lease_until < '10000-01-01 00:00:00+00') END)
 ) WITH (
   -- As many rows are purged as are inserted: reuse their space before the table has grown by a
   -- fifth, the server's default.
@@ -83,6 +85,10 @@ CREATE TABLE outseal.effect (
   CONSTRAINT effect_pk PRIMARY KEY (id),
   CONSTRAINT effect_name_unique UNIQUE (operation, name),
   CONSTRAINT effect_operation_length CHECK (octet_length(operation) = 32),
+  -- The reconciler reads them all.
+  CONSTRAINT effect_texts_length CHECK (octet_length(name) <= 255 AND octet_length(provider) <= 255
+    AND octet_length(provider_key) <= 255 AND octet_length(external_ref) <= 1024),
+  CONSTRAINT effect_attributes_length CHECK (octet_length(attributes::text) <= 16384),
   CONSTRAINT effect_state_known CHECK (state IN ('intended', 'confirmed', 'failed', 'unknown')),
   CONSTRAINT effect_currency_length CHECK (currency IS NULL OR length(currency) = 3),
   CONSTRAINT effect_amount_has_currency CHECK ((amount_minor IS NULL) = (currency IS NULL)),
@@ -94,3 +100,30 @@ CREATE TABLE outseal.effect (
 CREATE INDEX effect_provider_key ON outseal.effect (provider, provider_key);
 CREATE INDEX effect_open ON outseal.effect (intended_at)
   WHERE state IN ('intended', 'unknown');
+
+-- Producers delete nothing themselves: with that privilege they could make another service's key
+-- execute again, or LOCK the table. These two take away what has expired, and only that; each
+-- returns a row for every one that went. The first takes milliseconds since 1970, and never later
+-- ones than now.
+CREATE FUNCTION outseal.purge_operations(bigint, bigint) RETURNS SETOF integer
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  DELETE FROM outseal.idempotency WHERE key_hash = ANY (ARRAY (SELECT i.key_hash
+    FROM outseal.idempotency i WHERE i.expires_at IS NOT NULL
+    AND i.expires_at <= least(to_timestamp($1::float8 / 1000), statement_timestamp())
+    ORDER BY i.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1
+$$;
+REVOKE ALL ON FUNCTION outseal.purge_operations(bigint, bigint) FROM PUBLIC;
+
+-- By the clock that the look-up uses, so that both say the same. "IS TRUE" leaves only the primary
+-- key to look it up by.
+CREATE FUNCTION outseal.forget_expired(bytea) RETURNS SETOF integer
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  DELETE FROM outseal.idempotency WHERE key_hash = $1
+    AND (expires_at <= clock_timestamp()) IS TRUE RETURNING 1
+$$;
+REVOKE ALL ON FUNCTION outseal.forget_expired(bytea) FROM PUBLIC;
+
+INSERT INTO outseal.schema_migration (version, name, checksum)
+VALUES (2, 'idempotency', '{checksum}');

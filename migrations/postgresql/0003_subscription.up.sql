@@ -3,8 +3,12 @@ CREATE TABLE outseal.subscription (
   name            text        NOT NULL COLLATE "C",
   -- Topic patterns as a JSON array, '*' matches any characters: ["orders.*"].
   topics          jsonb       NOT NULL DEFAULT '["*"]',
-  -- The sink's URL without credentials. A relay that is given another one refuses to run.
+  -- The sink's address: its URL without credentials and options. A relay that is given another
+  -- sink refuses to run.
   sink            text        NOT NULL COLLATE "C",
+  -- What the sink says it is, whatever its address; NULL where it cannot say. Another one at the
+  -- same address is refused, the same one at another address is not.
+  sink_identity   text        COLLATE "C",
   -- The CloudEvents attribute "source" of every event. Part of the bytes that are published.
   event_source    text        NOT NULL COLLATE "C",
   state           text        NOT NULL DEFAULT 'running' COLLATE "C",
@@ -40,6 +44,8 @@ CREATE TABLE outseal.subscription (
   -- lost commits.
   source_system   text        COLLATE "C",
   source_timeline integer,
+  -- What retention has to say to an operator, if it cannot do what it should.
+  retention_note  text,
   created_at      timestamptz NOT NULL,
   updated_at      timestamptz NOT NULL,
   CONSTRAINT subscription_pk PRIMARY KEY (name),
@@ -130,3 +136,17 @@ CREATE TABLE outseal.parked (
 CREATE INDEX parked_open ON outseal.parked (subscription, key, seq)
   WHERE state IN ('parked', 'queued');
 CREATE INDEX parked_queued ON outseal.parked (subscription, seq) WHERE state = 'queued';
+
+-- The error that ended a relay's work on a subscription, until one leads it again. A row of its
+-- own: the subscription may not have been made yet, and the relay may not hold its lease.
+CREATE TABLE outseal.halt (
+  subscription text        NOT NULL COLLATE "C",
+  halted_at    timestamptz NOT NULL,
+  error        text        NOT NULL,  -- a name of ErrorCode
+  message      text        NOT NULL,
+  hint         text        NOT NULL,
+  CONSTRAINT halt_pk PRIMARY KEY (subscription)
+);
+
+INSERT INTO outseal.schema_migration (version, name, checksum)
+VALUES (3, 'subscription', '{checksum}');

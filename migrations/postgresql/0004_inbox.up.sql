@@ -10,8 +10,7 @@ CREATE TABLE outseal.inbox (
 
 CREATE INDEX inbox_received_at ON outseal.inbox (received_at);
 
--- By position: one row a stream, however many events. Takes position + 1 and nothing else. The
--- relay's sink writes it too, together with the events that it puts into outseal.inbox_event.
+-- By position: one row a stream, however many events. Takes position + 1 and nothing else.
 CREATE TABLE outseal.inbox_position (
   stream        text        NOT NULL COLLATE "C",
   position      bigint      NOT NULL DEFAULT 0,
@@ -21,6 +20,19 @@ CREATE TABLE outseal.inbox_position (
   CONSTRAINT inbox_position_not_negative CHECK (position >= 0)
 ) WITH (
   -- Rewritten by each batch, as outseal.subscription is, and for the same reason (HOT).
+  fillfactor = 50
+);
+
+-- The same for the relay's sink: where the events end that it has put into outseal.inbox_event. A
+-- table of its own, which no service can write: a relay whose tail somebody moves has to stop.
+CREATE TABLE outseal.inbox_tail (
+  stream        text        NOT NULL COLLATE "C",
+  position      bigint      NOT NULL DEFAULT 0,
+  last_event_id uuid,  -- NULL for none
+  updated_at    timestamptz NOT NULL,
+  CONSTRAINT inbox_tail_pk PRIMARY KEY (stream),
+  CONSTRAINT inbox_tail_not_negative CHECK (position >= 0)
+) WITH (
   fillfactor = 50
 );
 
@@ -68,3 +80,30 @@ CREATE TABLE outseal.inbox_cursor (
   -- Rewritten by each transaction of the service (HOT).
   fillfactor = 50
 );
+
+-- What a receiver forgets. Services have no DELETE on these tables, and so no LOCK. Times are
+-- milliseconds since 1970; each function returns a row for every one that went.
+CREATE FUNCTION outseal.purge_received(bigint, bigint) RETURNS SETOF integer
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  DELETE FROM outseal.inbox i USING (SELECT stream, event_id FROM outseal.inbox
+    WHERE received_at < to_timestamp($1::float8 / 1000) ORDER BY received_at LIMIT $2) old
+    WHERE i.stream = old.stream AND i.event_id = old.event_id RETURNING 1
+$$;
+REVOKE ALL ON FUNCTION outseal.purge_received(bigint, bigint) FROM PUBLIC;
+
+-- Only what the service has taken. Looks no further than the rows that may go at once.
+CREATE FUNCTION outseal.purge_taken(text, bigint, bigint) RETURNS SETOF integer
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  DELETE FROM outseal.inbox_event WHERE stream = $1 AND position = ANY (ARRAY (
+    SELECT w.position FROM (SELECT e.position, e.received_at
+      FROM outseal.inbox_event e WHERE e.stream = $1 AND e.position <= (SELECT c.position
+        FROM outseal.inbox_cursor c WHERE c.stream = $1)
+      ORDER BY e.position LIMIT $3) w
+    WHERE w.received_at < to_timestamp($2::float8 / 1000))) RETURNING 1
+$$;
+REVOKE ALL ON FUNCTION outseal.purge_taken(text, bigint, bigint) FROM PUBLIC;
+
+INSERT INTO outseal.schema_migration (version, name, checksum)
+VALUES (4, 'inbox', '{checksum}');

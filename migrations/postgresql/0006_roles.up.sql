@@ -45,35 +45,51 @@ BEGIN
         'EXECUTE ON FUNCTION outseal.uuid_v7()',
         'EXECUTE ON FUNCTION outseal.append(text, text, text, bytea, jsonb, uuid, text)',
         'EXECUTE ON FUNCTION outseal.append(text, text, text, text, jsonb, uuid, text)',
+        'EXECUTE ON FUNCTION outseal.append(text, text, text, json, jsonb, uuid, text)',
         'EXECUTE ON FUNCTION outseal.append(text, text, text, jsonb, jsonb, uuid, text)',
-        -- Not tx and seq: the relay's order rests on their defaults.
-        'INSERT (event_id, topic, key, type, content_type, headers, payload, created_at)'
+        'EXECUTE ON FUNCTION outseal.appended_after(xid8, uuid)',
+        -- Not tx and seq, on whose defaults the relay's order rests, and not created_at, which
+        -- decides when retention removes it.
+        'INSERT (event_id, topic, key, type, content_type, headers, payload, payload_bytes)'
           ' ON outseal.outbox',
-        'SELECT, INSERT, DELETE, UPDATE (lease_until) ON outseal.idempotency',
-        'SELECT, INSERT, UPDATE ON outseal.effect',
-        'SELECT, INSERT, UPDATE, DELETE ON outseal.inbox, outseal.inbox_position',
+        -- By columns: to UPDATE or DELETE a whole table is to be allowed to LOCK it. And not the
+        -- lease's owner, which has no bound and is read by the reconciler.
+        'SELECT, UPDATE (lease_until) ON outseal.idempotency',
+        'INSERT (key_hash, scope, fingerprint, state, status, body, content_type, created_at,'
+          ' completed_at, expires_at) ON outseal.idempotency',
+        'EXECUTE ON FUNCTION outseal.purge_operations(bigint, bigint)',
+        'EXECUTE ON FUNCTION outseal.forget_expired(bytea)',
+        'SELECT, INSERT, UPDATE (state, external_ref, attributes, fence, attempts, settled_at)'
+          ' ON outseal.effect',
+        'SELECT, INSERT ON outseal.inbox',
+        'SELECT, INSERT, UPDATE (position, last_event_id, updated_at) ON outseal.inbox_position',
+        'EXECUTE ON FUNCTION outseal.purge_received(bigint, bigint)',
         -- A service takes events out of its inbox; only a relay puts them there.
-        'SELECT, DELETE ON outseal.inbox_event',
-        'SELECT, INSERT, UPDATE ON outseal.inbox_cursor']),
+        'SELECT ON outseal.inbox_event, outseal.inbox_tail',
+        'SELECT, INSERT, UPDATE (position, updated_at) ON outseal.inbox_cursor',
+        'EXECUTE ON FUNCTION outseal.purge_taken(text, bigint, bigint)']),
       ('outseal_relay', ARRAY[
         'USAGE ON SCHEMA outseal',
         'SELECT ON outseal.schema_migration',
         'SELECT, DELETE ON outseal.outbox',
+        -- Not DELETE: outseal-relay remove is for the schema's owner.
         'SELECT, INSERT, UPDATE ON outseal.subscription, outseal.parked',
-        'SELECT, INSERT, UPDATE, DELETE ON outseal.journal',
-        'SELECT, INSERT ON outseal.audit']),
+        'SELECT, INSERT, UPDATE, DELETE ON outseal.journal, outseal.halt',
+        'SELECT, INSERT ON outseal.audit',
+        'SELECT, UPDATE ON outseal.turn']),
       ('outseal_reconciler', ARRAY[
         'USAGE ON SCHEMA outseal',
         'SELECT ON ALL TABLES IN SCHEMA outseal',
         'INSERT, UPDATE ON outseal.run, outseal.finding',
-        'INSERT ON outseal.audit']),
+        'INSERT ON outseal.audit',
+        'UPDATE ON outseal.turn']),
       -- A relay in a database that is not its source but its sink. SELECT is for the way back: what
       -- a rebase and the reconciler compare.
       ('outseal_sink', ARRAY[
         'USAGE ON SCHEMA outseal',
         'SELECT ON outseal.schema_migration',
         'SELECT, INSERT ON outseal.inbox_event',
-        'SELECT, INSERT, UPDATE ON outseal.inbox_position'])
+        'SELECT, INSERT, UPDATE ON outseal.inbox_tail'])
     ) AS g (role, privileges)
   LOOP
     IF NOT wanted.is_there THEN
@@ -91,3 +107,6 @@ $$;
 REVOKE ALL ON FUNCTION outseal.grant_roles() FROM PUBLIC;
 
 DO $$ BEGIN PERFORM outseal.grant_roles(); END $$;
+
+INSERT INTO outseal.schema_migration (version, name, checksum)
+VALUES (6, 'roles', '{checksum}');

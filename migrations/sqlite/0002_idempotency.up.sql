@@ -36,6 +36,10 @@ CREATE TABLE outseal_idempotency (
         AND completed_at IS NOT NULL AND expires_at IS NOT NULL)),
   CONSTRAINT idempotency_open_never_expires CHECK (
     state IN ('succeeded', 'failed') OR expires_at IS NULL),
+  -- Else the reconciler would not come upon one that is stuck.
+  CONSTRAINT idempotency_open_has_times CHECK (
+    state IN ('succeeded', 'failed') OR (created_at BETWEEN 0 AND 253402300799999
+      AND coalesce(lease_until, 0) <= 253402300799999)),
   CONSTRAINT idempotency_attempts_positive CHECK (attempts >= 1)
 ) WITHOUT ROWID;
 
@@ -66,11 +70,15 @@ CREATE TABLE outseal_effect (
   settled_at    INTEGER,
   CONSTRAINT effect_name_unique UNIQUE (operation, name),
   CONSTRAINT effect_operation_length CHECK (length(operation) = 32),
+  -- The reconciler reads them all.
+  CONSTRAINT effect_texts_length CHECK (length(CAST(name AS BLOB)) <= 255
+    AND length(CAST(provider AS BLOB)) <= 255 AND length(CAST(provider_key AS BLOB)) <= 255
+    AND length(CAST(external_ref AS BLOB)) <= 1024),
+  CONSTRAINT effect_attributes_length CHECK (length(CAST(attributes AS BLOB)) <= 16384),
   CONSTRAINT effect_state_known CHECK (state IN ('intended', 'confirmed', 'failed', 'unknown')),
   CONSTRAINT effect_currency_length CHECK (currency IS NULL OR length(currency) = 3),
   CONSTRAINT effect_amount_has_currency CHECK ((amount_minor IS NULL) = (currency IS NULL)),
-  CONSTRAINT effect_attributes_is_object CHECK (
-    json_valid(attributes) AND json_type(attributes) = 'object')
+  CONSTRAINT effect_attributes_is_object CHECK (attributes GLOB '{*}')
 );
 
 -- Not unique on purpose: two outcomes of one provider key are what the reconciler must be able to
@@ -78,3 +86,6 @@ CREATE TABLE outseal_effect (
 CREATE INDEX outseal_effect_provider_key ON outseal_effect (provider, provider_key);
 CREATE INDEX outseal_effect_open ON outseal_effect (intended_at)
   WHERE state IN ('intended', 'unknown');
+
+INSERT INTO outseal_schema_migration (version, name, checksum)
+VALUES (2, 'idempotency', '{checksum}');

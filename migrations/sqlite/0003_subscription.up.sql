@@ -3,8 +3,12 @@ CREATE TABLE outseal_subscription (
   name            TEXT    NOT NULL,
   -- Topic patterns as a JSON array, '*' matches any characters: ["orders.*"].
   topics          TEXT    NOT NULL DEFAULT '["*"]',
-  -- The sink's URL without credentials. A relay that is given another one refuses to run.
+  -- The sink's address: its URL without credentials and options. A relay that is given another
+  -- sink refuses to run.
   sink            TEXT    NOT NULL,
+  -- What the sink says it is, whatever its address; NULL where it cannot say. Another one at the
+  -- same address is refused, the same one at another address is not.
+  sink_identity   TEXT,
   -- The CloudEvents attribute "source" of every event. Part of the bytes that are published.
   event_source    TEXT    NOT NULL,
   state           TEXT    NOT NULL DEFAULT 'running',
@@ -35,13 +39,14 @@ CREATE TABLE outseal_subscription (
   -- Identity of the cluster that the cursor belongs to (PostgreSQL).
   source_system   TEXT,
   source_timeline INTEGER,
+  -- What retention has to say to an operator, if it cannot do what it should.
+  retention_note  TEXT,
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
   CONSTRAINT subscription_pk PRIMARY KEY (name),
   CONSTRAINT subscription_name_valid CHECK (
     length(name) BETWEEN 1 AND 100 AND name NOT GLOB '*[^A-Za-z0-9._-]*'),
-  CONSTRAINT subscription_topics_is_array CHECK (
-    json_valid(topics) AND json_type(topics) = 'array'),
+  CONSTRAINT subscription_topics_is_array CHECK (topics GLOB '[[]*]'),
   CONSTRAINT subscription_state_known CHECK (state IN ('running', 'paused')),
   CONSTRAINT subscription_ack_not_ahead CHECK (acked_position <= bound_position),
   CONSTRAINT subscription_acked_seq_not_ahead CHECK (acked_seq <= after_seq),
@@ -114,3 +119,17 @@ CREATE TABLE outseal_parked (
 CREATE INDEX outseal_parked_open ON outseal_parked (subscription, key, seq)
   WHERE state IN ('parked', 'queued');
 CREATE INDEX outseal_parked_queued ON outseal_parked (subscription, seq) WHERE state = 'queued';
+
+-- The error that ended a relay's work on a subscription, until one leads it again. A row of its
+-- own: the subscription may not have been made yet, and the relay may not hold its lease.
+CREATE TABLE outseal_halt (
+  subscription TEXT    NOT NULL,
+  halted_at    INTEGER NOT NULL,
+  error        TEXT    NOT NULL,  -- a name of ErrorCode
+  message      TEXT    NOT NULL,
+  hint         TEXT    NOT NULL,
+  CONSTRAINT halt_pk PRIMARY KEY (subscription)
+) WITHOUT ROWID;
+
+INSERT INTO outseal_schema_migration (version, name, checksum)
+VALUES (3, 'subscription', '{checksum}');

@@ -10,8 +10,7 @@ CREATE TABLE outseal_inbox (
 
 CREATE INDEX outseal_inbox_received_at ON outseal_inbox (received_at);
 
--- By position: one row a stream, however many events. Takes position + 1 and nothing else. The
--- relay's sink writes it too, together with the events that it puts into outseal_inbox_event.
+-- By position: one row a stream, however many events. Takes position + 1 and nothing else.
 CREATE TABLE outseal_inbox_position (
   stream        TEXT    NOT NULL,
   position      INTEGER NOT NULL DEFAULT 0,
@@ -19,6 +18,16 @@ CREATE TABLE outseal_inbox_position (
   updated_at    INTEGER NOT NULL,
   CONSTRAINT inbox_position_pk PRIMARY KEY (stream),
   CONSTRAINT inbox_position_not_negative CHECK (position >= 0)
+) WITHOUT ROWID;
+
+-- The same for the relay's sink: where the events end that it has put into outseal_inbox_event.
+CREATE TABLE outseal_inbox_tail (
+  stream        TEXT    NOT NULL,
+  position      INTEGER NOT NULL DEFAULT 0,
+  last_event_id TEXT    NOT NULL DEFAULT '',
+  updated_at    INTEGER NOT NULL,
+  CONSTRAINT inbox_tail_pk PRIMARY KEY (stream),
+  CONSTRAINT inbox_tail_not_negative CHECK (position >= 0)
 ) WITHOUT ROWID;
 
 -- The events that the relay's sink has put here, as they stand in the sender's outbox. Positions of
@@ -56,3 +65,6 @@ CREATE TABLE outseal_inbox_cursor (
   CONSTRAINT inbox_cursor_pk PRIMARY KEY (stream),
   CONSTRAINT inbox_cursor_not_negative CHECK (position >= 0)
 ) WITHOUT ROWID;
+
+INSERT INTO outseal_schema_migration (version, name, checksum)
+VALUES (4, 'inbox', '{checksum}');

@@ -7,8 +7,8 @@ CREATE TABLE outseal_run (
   checks      TEXT    NOT NULL,  -- JSON array of the names of the checks
   -- Counts of the run as a JSON object: what was looked at, opened, still open, closed.
   summary     TEXT    NOT NULL DEFAULT '{}',
-  CONSTRAINT run_checks_is_array CHECK (json_valid(checks) AND json_type(checks) = 'array'),
-  CONSTRAINT run_summary_is_object CHECK (json_valid(summary) AND json_type(summary) = 'object')
+  CONSTRAINT run_checks_is_array CHECK (checks GLOB '[[]*]'),
+  CONSTRAINT run_summary_is_object CHECK (summary GLOB '{*}')
 );
 
 -- What a check found. A finding lives across runs: seen again, it is the same row; gone, it is
@@ -16,8 +16,13 @@ CREATE TABLE outseal_run (
 CREATE TABLE outseal_finding (
   id          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   check_name  TEXT    NOT NULL,
-  -- What it is about, stable over runs: 'main@17' (subscription and position), an event id, ...
-  subject     TEXT    NOT NULL,
+  -- What it is about; by these four a finding is recognised when it is seen again. The whole
+  -- database, or one subscription; where in it ('17', 'seq:4711', 'key:a', may be empty); and the
+  -- kind, if the check knows several.
+  scope       TEXT    NOT NULL,
+  scope_name  TEXT    NOT NULL,  -- of the subscription, else empty
+  locator     TEXT    NOT NULL,
+  kind        TEXT    NOT NULL,
   severity    TEXT    NOT NULL,
   state       TEXT    NOT NULL DEFAULT 'open',
   detail      TEXT    NOT NULL,  -- one sentence for a human
@@ -27,7 +32,9 @@ CREATE TABLE outseal_finding (
   closed_at   INTEGER,
   decided_by  TEXT,
   decision    TEXT,
-  CONSTRAINT finding_subject_unique UNIQUE (check_name, subject),
+  CONSTRAINT finding_unique UNIQUE (check_name, scope, scope_name, locator, kind),
+  CONSTRAINT finding_scope_known CHECK (scope = 'database' AND scope_name = ''
+    OR scope = 'subscription' AND scope_name <> ''),
   CONSTRAINT finding_severity_known CHECK (severity IN ('warning', 'error', 'critical')),
   -- repaired, accepted and false_alarm are an operator's words; closed is the reconciler's.
   CONSTRAINT finding_state_known CHECK (
@@ -58,3 +65,6 @@ CREATE TRIGGER outseal_audit_no_update BEFORE UPDATE ON outseal_audit
 BEGIN SELECT RAISE(ABORT, 'outseal_audit is append-only'); END;
 CREATE TRIGGER outseal_audit_no_delete BEFORE DELETE ON outseal_audit
 BEGIN SELECT RAISE(ABORT, 'outseal_audit is append-only'); END;
+
+INSERT INTO outseal_schema_migration (version, name, checksum)
+VALUES (5, 'reconcile', '{checksum}');

@@ -1,6 +1,7 @@
 #include "bench/bench.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@ struct Benchmark {
 constexpr std::array kBenchmarks{
     Benchmark{"sqlite", "sqlite_append", sqlite_append, "a service's transaction with events"},
     Benchmark{"sqlite", "sqlite_relay", sqlite_relay, "drain to a file against a plain copy"},
+    Benchmark{"sqlite", "sqlite_subscriptions", sqlite_subscriptions,
+              "a service beside many subscriptions"},
     Benchmark{"postgres", "pg_producer", pg_producer,
               "a service's transaction bare, with append(), as execute()"},
     Benchmark{"postgres", "pg_drain", pg_drain, "drain to null and file against COPY"},
@@ -207,6 +210,9 @@ std::string payload(int number) {
 }  // namespace outseal::bench
 
 int main(int argc, char** argv) {
+  // As outseal-relay does: pages of megabytes come and go.
+  static_cast<void>(::mallopt(M_TRIM_THRESHOLD, 32 << 20));
+  static_cast<void>(::mallopt(M_MMAP_THRESHOLD, 16 << 20));
   try {
     return outseal::bench::run(argc, argv);
   } catch (const std::exception& error) {

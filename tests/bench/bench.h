@@ -26,6 +26,8 @@ struct Size {
 void sqlite_append(const Size& size);
 /// What the relay reaches: a drain, against a plain copy of the same rows.
 void sqlite_relay(const Size& size);
+/// What the service feels of many subscriptions that take none of its events.
+void sqlite_subscriptions(const Size& size);
 
 // --- PostgreSQL
 

@@ -42,14 +42,14 @@ struct Series {
   std::vector<double> rates = {};
   std::vector<double> copy_rates = {};
   std::vector<double> ratios = {};
-  Written written = {};
+  WriteOutcome written = {};
   Drain last = {};
   double memory_mib = 0;
 
   void add(const Stage& stage) {
     stage.checkpoint();
     const double copy_s = copy(stage);
-    const Written before = stage.written();
+    const WriteOutcome before = stage.written();
     reset_own_peak_memory();
     last = drain(stage, sink);
     memory_mib = std::max(memory_mib, peak_memory_mib("self"));

@@ -11,6 +11,7 @@
 #include "bench/bench.h"
 #include "bench/pg_relay.h"
 #include "bench/pg_stage.h"
+#include "relay/retention_task.h"
 #include "store/retention.h"
 
 namespace outseal::bench {
@@ -26,63 +27,54 @@ void stop(test::Program& relay, const test::TempFolder& folder) {
     throw std::runtime_error{"the relay failed:\n" + test::end_of_log(folder.file("relay.log"))};
 }
 
-/// Removes published events, as long as it lives.
+/// Removes published events as a relay does, as long as it lives.
 class Retention {
  public:
-  Retention(const Stage& stage, std::chrono::milliseconds pause)
-      : thread_{[this, pause, url = stage.url()](const std::stop_token& stop) {
-          const auto connection = sql::open(Url::parse("--db", url));
-          store::RetentionProgress progress;
-          store::RetentionOptions options;
-          options.events = std::chrono::milliseconds{1};
-          while (!stop.stop_requested()) {
-            const auto removed = store::retain_step(*connection, "any", options, &progress);
-            removed_ += removed;
-            if (removed == 0) idle_ = true;
-            std::this_thread::sleep_for(removed == 0 ? std::chrono::milliseconds{10} : pause);
-          }
-        }} {}
+  explicit Retention(const Stage& stage)
+      : task_{Url::parse("--db", stage.url()),
+              {{"main", {.events = std::chrono::milliseconds{1}, .step_rows = 5'000}}},
+              false,
+              [this](const relay::RelayEvent& event) { count(event); }} {
+    task_.start();
+  }
   std::uint64_t removed() const { return removed_; }
-  bool was_idle() const { return idle_; }
 
  private:
+  void count(const relay::RelayEvent& event) {
+    constexpr std::string_view kRows = "rows_removed=";
+    if (event.event == "retained")
+      removed_ += std::strtoull(event.detail.c_str() + kRows.size(), nullptr, 10);
+    else
+      std::printf("  %s %s\n", event.event.c_str(), event.detail.c_str());
+  }
+
   std::atomic<std::uint64_t> removed_ = 0;
-  std::atomic<bool> idle_ = false;
-  std::jthread thread_;
+  relay::RetentionTask task_;
 };
 
-/// Writers alone, beside retention as the relay does it while there is more, and without its pause.
-struct Pace {
-  const char* name;
-  std::chrono::milliseconds pause;
-  std::vector<double> ratios = {};
-  std::vector<double> removed_rates = {};
-  bool idle = false;
-};
-
+/// Writers alone, and beside retention at the relay's pace while there is more.
 void beside_retention(const Stage& stage, int clients, const Size& size) {
-  constexpr int kRounds = 3;
-  std::array paces{Pace{"at the relay's pace", std::chrono::milliseconds{20}},
-                   Pace{"without pauses", std::chrono::milliseconds{0}}};
+  constexpr int kRounds = 5;
   std::vector<double> alone;
+  std::vector<double> ratios;
+  std::vector<double> removed_rates;
   const auto time = size.seconds(1);
   for (int round = 0; round < kRounds; ++round) {
     stage.checkpoint();
     const Clients writers{stage, clients, [](Client& client) { client.with_append(); }};
     writers.rate(size.seconds(0.3));
     alone.push_back(writers.rate(time));
-    for (Pace& pace : paces) {
-      const Retention retention{stage, pace.pause};
-      pace.ratios.push_back(writers.rate(time) / alone.back());
-      pace.removed_rates.push_back(static_cast<double>(retention.removed()) / time.count());
-      pace.idle = pace.idle || retention.was_idle();
-    }
+    const Retention retention{stage};
+    ratios.push_back(writers.rate(time) / alone.back());
+    removed_rates.push_back(static_cast<double>(retention.removed()) / time.count());
   }
-  for (const Pace& pace : paces)
-    std::printf("  %d writer%s, %s tx/s alone: %.2f of it beside retention %s, %s rows/s%s\n",
-                clients, clients == 1 ? "" : "s", spread(alone).c_str(), median(pace.ratios),
-                pace.name, spread(pace.removed_rates).c_str(),
-                pace.idle ? "; IT RAN OUT OF ROWS" : "");
+  std::printf(
+      "  %d writer%s, %s tx/s alone: %.2f of it beside retention%s, %s rows/s, %.1f of"
+      " theirs%s\n",
+      clients, clients == 1 ? "" : "s", spread(alone).c_str(), median(ratios),
+      at_least(median(ratios), 0.95).c_str(), spread(removed_rates).c_str(),
+      median(removed_rates) / median(alone),
+      at_least(median(removed_rates) / median(alone), 1).c_str());
 }
 
 }  // namespace

@@ -95,9 +95,9 @@ void print_cost(const Stage& stage, const Variant& variant, const Size& size) {
   };
   stage.checkpoint();
   run();
-  const Written before = stage.written();
+  const WriteOutcome before = stage.written();
   run();
-  const Written cost = stage.written() - before;
+  const WriteOutcome cost = stage.written() - before;
   std::printf(
       "  per transaction, %-9s: %d round trips, %.2f syncs, %4.0f bytes of WAL, %.2f rows of "
       "outseal"

@@ -7,6 +7,7 @@
 
 #include "bench/bench.h"
 #include "sinks/factory.h"
+#include "support/paths.h"
 
 namespace outseal::bench {
 namespace {
@@ -46,7 +47,9 @@ class WatchedSink final : public Sink {
                                     std::string& out) override {
     return sink_->encode(row, position, out);
   }
-  void recall(const Tail& acked, std::string_view mark) override { sink_->recall(acked, mark); }
+  void resume_from(const Tail& acked, std::string_view mark) override {
+    sink_->resume_from(acked, mark);
+  }
   OpenResult open() override { return sink_->open(); }
   DeliveryResult deliver(const Batch& batch, std::size_t from) override {
     DeliveryResult result = sink_->deliver(batch, from);
@@ -234,7 +237,7 @@ Latency latency(const SinkUrl& sink, std::chrono::duration<double> time,
 std::unique_ptr<test::Program> start_relay(const Stage& stage, const std::string& sink,
                                            const test::TempFolder& folder) {
   return std::make_unique<test::Program>(test::Launch{
-      .arguments = {std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--sink", sink},
+      .arguments = {outseal::test::program_path("outseal-relay"), "run", "--sink", sink},
       .environment = {{"OUTSEAL_DB", stage.url()}},
       .folder = folder.path().string(),
       .log = folder.file("relay.log")});

@@ -42,7 +42,7 @@ test::PostgresServer& server() {
 
 }  // namespace
 
-Written operator-(const Written& after, const Written& before) {
+WriteOutcome operator-(const WriteOutcome& after, const WriteOutcome& before) {
   return {.wal_bytes = after.wal_bytes - before.wal_bytes,
           .wal_syncs = after.wal_syncs - before.wal_syncs,
           .inserted = after.inserted - before.inserted,
@@ -89,19 +89,18 @@ void Stage::fill(int events, int per_commit) const {
   // An anonymous block can commit only outside of a transaction: alone in its message.
   const auto connection = sql::open(Url::parse("--db", url()));
   connection->execute("SET synchronous_commit = off");
-  connection->execute(
-      "DO $$ BEGIN FOR i IN 0 .. " + std::to_string(events / per_commit - 1) +
-      " LOOP"
-      " INSERT INTO outseal.outbox (topic, key, type, payload)"
-      " SELECT 'payments', 'k' || (n % 1000), 'paid',"
-      "  convert_to('{\"order\":' || n || ',\"text\":\"' || repeat('x', 280) || '\"}', 'UTF8')"
-      " FROM generate_series(i * " +
-      step + " + 1, (i + 1) * " + step + ") n; COMMIT; END LOOP; END $$");
+  connection->execute("DO $$ BEGIN FOR i IN 0 .. " + std::to_string(events / per_commit - 1) +
+                      " LOOP"
+                      " INSERT INTO outseal.outbox (topic, key, type, payload)"
+                      " SELECT 'payments', 'k' || (n % 1000), 'paid',"
+                      "  '{\"order\":' || n || ',\"text\":\"' || repeat('x', 280) || '\"}'"
+                      " FROM generate_series(i * " +
+                      step + " + 1, (i + 1) * " + step + ") n; COMMIT; END LOOP; END $$");
   ask("SELECT count(created_at) FROM outseal.outbox");
   checkpoint();
 }
 
-Written Stage::written() const {
+WriteOutcome Stage::written() const {
   test::wait_until("the sessions to end", [&] {
     return ask("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                " AND backend_type = 'client backend' AND pid <> pg_backend_pid()") == "0";

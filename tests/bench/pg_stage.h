@@ -22,7 +22,7 @@ struct pg_conn;
 namespace outseal::bench {
 
 /// What the database has written. The difference of two is the cost of what happened between.
-struct Written {
+struct WriteOutcome {
   double wal_bytes = 0;
   double wal_syncs = 0;
   /// Rows of outseal's tables. Each update or delete leaves one dead tuple behind.
@@ -32,7 +32,7 @@ struct Written {
 
   double dead() const { return updated + deleted; }
 };
-Written operator-(const Written& after, const Written& before);
+WriteOutcome operator-(const WriteOutcome& after, const WriteOutcome& before);
 
 /// Seconds of CPU that a process has used, by all of its threads.
 double cpu_seconds(pid_t process);
@@ -63,7 +63,7 @@ class Stage {
   /// So that none falls into what is measured.
   void checkpoint() const { ask("CHECKPOINT"); }
   /// Waits until all other sessions have ended: only then are their rows counted.
-  Written written() const;
+  WriteOutcome written() const;
 
  private:
   std::string database_;

@@ -84,7 +84,7 @@ class PlainInbox {
     const std::vector<std::string_view> some_ids{ids.begin(), ids.end()};
     const std::vector<std::string_view> some_keys{keys.begin(), keys.end()};
     const std::vector<std::string_view> some_payloads{payloads.begin(), payloads.end()};
-    const sql::Use use{*insert_};
+    const sql::StatementScope use{*insert_};
     use->bind_text(0, stream);
     use->bind(1, first);
     use->bind_texts(2, some_ids);

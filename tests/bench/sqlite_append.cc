@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <string>
+#include <tuple>
 
 #include "bench/bench.h"
 #include "outseal/outseal.h"
@@ -30,7 +31,7 @@ void bare(soci::session& session, int transactions) {
   }
 }
 
-void with_append(soci::session& session, Statements& statements, int transactions) {
+void with_append(soci::session& session, StatementCache& statements, int transactions) {
   for (int i = 0; i < transactions; ++i) {
     Transaction tx{session, {.statements = &statements}};
     work(session, i);
@@ -39,20 +40,20 @@ void with_append(soci::session& session, Statements& statements, int transaction
   }
 }
 
-void with_execute(soci::session& session, Statements& statements, int transactions) {
+void with_execute(soci::session& session, StatementCache& statements, int transactions) {
   static int key = 0;
   for (int i = 0; i < transactions; ++i) {
     const Operation operation{.scope = "payments",
                               .principal = "shop",
                               .key = std::to_string(++key),
                               .fingerprint = fingerprint("request")};
-    execute(session, operation,
-            [&](Transaction& tx) -> Reply {
-              work(session, i);
-              outseal::append(tx, event());
-              return {.status = 201, .body = R"({"paid":true})"};
-            },
-            {.statements = &statements});
+    std::ignore = execute(session, operation,
+                          [&](Transaction& tx) -> Reply {
+                            work(session, i);
+                            outseal::append(tx, event());
+                            return {.status = 201, .body = R"({"paid":true})"};
+                          },
+                          {.statements = &statements});
   }
 }
 
@@ -67,7 +68,7 @@ void measure(const std::string& synchronous, int rounds, int transactions) {
   session << "CREATE TABLE payment (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)";
   session << "INSERT INTO account VALUES (1, 0)";
 
-  Statements statements{session};
+  StatementCache statements{session};
   std::vector<double> bare_s;
   std::vector<double> append_ratio;
   std::vector<double> execute_ratio;

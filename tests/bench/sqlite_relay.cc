@@ -12,6 +12,7 @@
 #include "bench/bench.h"
 #include "sql/connection.h"
 #include "store/migrations.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 extern char** environ;
@@ -60,7 +61,7 @@ void copy(const std::string& database, const std::string& target) {
 
 /// Peak resident memory of the relay's process, in MiB.
 double drain(const std::string& database, const std::string& target) {
-  const std::string program = std::string{OUTSEAL_BIN_DIR} + "/outseal-relay";
+  const std::string program = outseal::test::program_path("outseal-relay");
   std::string db = "sqlite:" + database;
   std::string sink = "file:" + target;
   const char* argv[] = {program.c_str(), "run",    "--drain",    "--db",

@@ -8,7 +8,8 @@
 //   ? 3                       the exit code; without this line it must be 0
 //
 // Empty lines at the end of an output are left out on both sides. The programs are first on PATH,
-// no OUTSEAL_... variable is set, and SOURCE names the source tree.
+// no OUTSEAL_... variable is set, and SOURCE names the source tree. sqlite3 waits for a relay that
+// writes at the same moment. A command that waits for what never comes is ended, and fails.
 //
 // Usage: transcript BIN_DIR FILE
 #include <sys/wait.h>
@@ -88,7 +89,9 @@ bool output_matches(const Lines& expected, std::size_t i, const Lines& actual, s
 /// Runs `command` and collects what it prints.
 Lines run(const std::string& command, const fs::path& script, int& exit_code) {
   std::ofstream{script} << command << '\n';
-  FILE* const pipe = ::popen(("exec bash '" + script.string() + "' 2>&1").c_str(), "r");
+  // With all that it has started.
+  FILE* const pipe =
+      ::popen(("exec timeout -k 5 300 bash '" + script.string() + "' 2>&1").c_str(), "r");
   if (pipe == nullptr) throw std::runtime_error{"cannot start bash"};
   std::string output;
   char buffer[4096];
@@ -142,6 +145,9 @@ int run_transcript(const fs::path& programs, const fs::path& file) {
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"cannot make " + pattern};
   const fs::path folder{pattern};
   fs::create_directory(folder / "work");
+  std::ofstream{folder / "functions"}
+      << "sqlite3() { command sqlite3 -cmd '.timeout 10000' \"$@\"; }\n";
+  ::setenv("BASH_ENV", (folder / "functions").c_str(), 1);
   fs::current_path(folder / "work");
   int failures = 0;
   // All steps are run and shown: one change of a message is then seen wherever it matters.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "sinks/factory.h"
+#include "support/paths.h"
 #include "support/program.h"
 
 namespace outseal::test {
@@ -29,7 +30,7 @@ struct HandRelay {
   std::unique_ptr<sql::Connection> connection;
   std::unique_ptr<Sink> sink;
   store::SubscriptionLog log;
-  store::SubscriptionState state;
+  SubscriptionState state;
 
   HandRelay(const std::string& url, const Url& sink_url, const std::string& name)
       : connection{sql::open(Url::parse("--db", url))},
@@ -56,7 +57,7 @@ struct HandRelay {
   }
   Batch bind(std::size_t events) {
     Batch batch = log.read_page(state.cursor, state.acked, {.events_max = events});
-    REQUIRE(log.bind(batch, std::nullopt, 60s) == store::Written::done);
+    REQUIRE(log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
     state.cursor = batch.to;
     return batch;
   }
@@ -67,7 +68,7 @@ struct HandRelay {
   void acknowledge(const Batch& batch) {
     if (batch.size() == 0) return;
     state.acked = batch.tail_after(batch.size());
-    REQUIRE(log.acknowledge({state.acked, batch.first, "by hand"}, 60s) == store::Written::done);
+    REQUIRE(log.acknowledge({state.acked, batch.first, "by hand"}, 60s) == WriteOutcome::done);
   }
 };
 
@@ -82,7 +83,7 @@ Batch head_of(Batch batch, std::size_t count) {
 
 Ended run_program(const std::vector<std::string>& words, const std::string& log) {
   std::vector<std::string> arguments = words;
-  arguments[0] = std::string{OUTSEAL_BIN_DIR} + "/" + arguments[0];
+  arguments[0] = program_path(arguments[0]);
   const auto before = read_file(log).size();
   Program program{{.arguments = std::move(arguments), .folder = "/", .log = log}};
   const int code = program.wait();
@@ -153,7 +154,7 @@ std::vector<StoredEvent> Drill::stored(const std::string& subscription) const {
   std::ifstream in{sink_path(subscription)};
   for (std::string line; std::getline(in, line) && !in.eof();) {  // A half one is being written.
     const auto event = nlohmann::json::parse(line);
-    events.push_back({Position{event.at("position").get<std::uint64_t>()},
+    events.push_back({Position{std::stoull(event.at("sequence").get<std::string>())},
                       EventId::parse(event.at("id").get<std::string>()).value(),
                       event.value("subject", "")});
   }

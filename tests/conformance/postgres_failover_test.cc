@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "conformance/postgres_drill.h"
+#include "support/paths.h"
 #include "support/pgbouncer.h"
 #include "support/postgres_server.h"
 #include "support/program.h"
@@ -181,7 +182,7 @@ TEST_CASE("a rebase refuses while a relay leads, and a sink that does not fit") 
   site.append(site.primary, 10);
   const auto standby = site.primary.make_standby();
   const std::string url = standby->url("shop");
-  Program leader{{.arguments = {std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--db",
+  Program leader{{.arguments = {program_path("outseal-relay"), "run", "--db",
                                 site.primary.url("shop"), "--sink", drill.sink("main")},
                   .folder = "/",
                   .log = drill.log()}};
@@ -273,8 +274,8 @@ TEST_CASE("a relay at work stops when the database behind its URL is failed over
   const auto standby = site.primary.make_standby();
   const auto start = [&](const std::string& url) {
     return std::make_unique<Program>(
-        Launch{.arguments = {std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--db", url,
-                             "--sink", drill.sink("main"), "--backoff-max-ms", "100"},
+        Launch{.arguments = {program_path("outseal-relay"), "run", "--db", url, "--sink",
+                             drill.sink("main"), "--backoff-max-ms", "100"},
                .folder = "/",
                .log = drill.log()});
   };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <libpq-fe.h>
 #include <soci/postgresql/soci-postgresql.h>
 #include <soci/soci.h>
 
@@ -47,14 +48,24 @@ class PostgresDatabase {
   std::string events() const { return value("SELECT count(*) FROM outseal.outbox"); }
   std::string balance() const { return value("SELECT balance FROM account WHERE id = 1"); }
   std::string payloads() const {
-    return value(
-        "SELECT string_agg(convert_from(payload, 'UTF8'), ' ' ORDER BY seq)"
-        " FROM outseal.outbox");
+    return value("SELECT string_agg(payload, ' ' ORDER BY seq) FROM outseal.outbox");
   }
 
  private:
   std::string name_;
 };
+
+/// The same with a session of a service.
+struct ServiceFixture {
+  PostgresDatabase database;
+  std::unique_ptr<soci::session> session = database.session();
+
+  void run(const std::string& sql) { *session << sql; }
+};
+
+inline PGconn* handle_of(soci::session& session) {
+  return static_cast<soci::postgresql_session_backend*>(session.get_backend())->conn_;
+}
 
 inline Event event(std::string payload) {
   return {.topic = "t", .type = "x", .payload = std::move(payload), .content_type = "text/plain"};

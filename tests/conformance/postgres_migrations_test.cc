@@ -1,137 +1,17 @@
 // The migration runner on PostgreSQL. What both dialects share is in unit/migrations_test.cc.
-#include <doctest/doctest.h>
-
-#include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <functional>
-#include <iterator>
-#include <memory>
-#include <optional>
-#include <set>
-#include <sstream>
-#include <string>
 #include <thread>
-#include <vector>
 
-#include "conformance/postgres_drill.h"
-#include "outseal/error.h"
-#include "store/migrations.h"
-#include "support/postgres_server.h"
-#include "support/program.h"
+#include "conformance/postgres_migration_fixture.h"
+#include "store/turns.h"
 
 namespace outseal::test {
-namespace {
 
 using namespace std::chrono_literals;
 
-std::uint32_t newest() { return store::newest_version("postgresql"); }
-
-/// An empty database.
-struct Fixture {
-  PostgresServer& server = shared_server();
-  std::string database = server.fresh_database();
-  std::unique_ptr<sql::Connection> connection = open();
-
-  Fixture() = default;
-  ~Fixture() {
-    connection.reset();
-    server.drop_database(database);
-  }
-  Fixture(const Fixture&) = delete;
-  Fixture& operator=(const Fixture&) = delete;
-
-  std::unique_ptr<sql::Connection> open() const {
-    return sql::open(Url::parse("--db", server.url(database)));
-  }
-  std::uint32_t up(std::uint32_t target = newest()) const {
-    return store::migrate_up(*connection, target, {});
-  }
-  std::uint32_t down(std::uint32_t target, bool force = false,
-                     std::chrono::milliseconds wait = store::kMigrationWait) const {
-    return store::migrate_down(*connection, target, force, {}, wait);
-  }
-  std::string ask(const std::string& sql) const { return server.execute(sql, database); }
-  std::string version() const { return ask("SELECT max(version) FROM outseal.schema_migration"); }
-  void append() const { ask("SELECT outseal.append('t', 'k', 'x', '{}'::text)"); }
-  /// Waits until somebody waits for a lock in this database.
-  void wait_for_waiter() const {
-    wait_until("a session to wait for a lock", [&] {
-      return ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                 " AND datname = current_database()") != "0";
-    });
-  }
-};
-
-/// What others than the owner may do, of a column of access rights.
-std::string rights(const std::string& column) {
-  return "(SELECT string_agg(r::text, ',' ORDER BY r::text) FROM unnest(" + column +
-         ") r WHERE r::text NOT LIKE 'admin=%')";
-}
-
-/// All objects of the schema and who may use them, as the database knows them; a line each.
-std::set<std::string> schema(const Fixture& f) {
-  const std::string objects = f.ask(
-      "SELECT string_agg(replace(line, chr(10), ' '), chr(10)) FROM ("
-      " SELECT concat_ws(' ', c.relkind, c.relname, c.reloptions::text, " +
-      rights("c.relacl") +
-      ") AS line"
-      "  FROM pg_class c WHERE c.relnamespace = to_regnamespace('outseal')"
-      " UNION ALL SELECT concat_ws(' ', c.relname, a.attnum, a.attname, a.atttypid::regtype,"
-      "  a.attnotnull, a.attidentity, a.attcollation::regcollation, " +
-      rights("a.attacl") +
-      ",  pg_get_expr(d.adbin, d.adrelid)) FROM pg_class c JOIN pg_attribute a"
-      "  ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d"
-      "  ON d.adrelid = c.oid AND d.adnum = a.attnum"
-      "  WHERE c.relkind = 'r' AND c.relnamespace = to_regnamespace('outseal')"
-      " UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint"
-      "  WHERE connamespace = to_regnamespace('outseal')"
-      " UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'outseal'"
-      " UNION ALL SELECT concat_ws(' ', pg_get_functiondef(p.oid), " +
-      rights("coalesce(p.proacl, acldefault('f', p.proowner))") +
-      ") FROM pg_proc p"
-      "  WHERE p.pronamespace = to_regnamespace('outseal')"
-      " UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c"
-      "  ON c.oid = t.tgrelid WHERE NOT t.tgisinternal"
-      "  AND c.relnamespace = to_regnamespace('outseal')"
-      " UNION ALL SELECT 'schema ' || " +
-      rights("n.nspacl") + " FROM pg_namespace n WHERE n.nspname = 'outseal') l");
-  std::set<std::string> lines;
-  std::istringstream in{objects};
-  for (std::string line; std::getline(in, line);) lines.insert(line);
-  return lines;
-}
-
-/// The lines that only one of them has.
-std::string difference(const std::set<std::string>& a, const std::set<std::string>& b) {
-  std::vector<std::string> lines;
-  std::set_symmetric_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(lines));
-  return joined(lines);
-}
-
-std::optional<Error> error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
-}
-
-void check_error(const std::function<void()>& body, ErrorCode code, const std::string& message) {
-  const auto error = error_of(body);
-  REQUIRE(error.has_value());
-  INFO(error->what());
-  CHECK(error->code() == code);
-  CHECK(error->message().find(message) != std::string::npos);
-  CHECK_FALSE(error->hint().empty());
-}
-
-}  // namespace
-
 TEST_CASE("each migration can be taken back and applied again to the same schema") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   std::vector<std::set<std::string>> schemas{{}};
   for (std::uint32_t version = 1; version <= newest(); ++version) {
     CHECK(f.up(version) == 1);
@@ -151,56 +31,9 @@ TEST_CASE("each migration can be taken back and applied again to the same schema
   CHECK_NOTHROW(store::require_schema(*f.connection));
 }
 
-TEST_CASE("the printed script makes the same schema by psql, known to be applied") {
-  if (skipped_without_postgres()) return;
-  const Fixture applied;
-  applied.up();
-  const Fixture scripted;
-  const Drill drill;
-  const std::string script = drill.file("schema.sql");
-  std::ofstream{script} << store::migration_script("postgresql", newest());
-  scripted.server.restore_from(script, scripted.database);
-  CHECK(difference(schema(scripted), schema(applied)) == "");
-  CHECK_NOTHROW(store::require_schema(*scripted.connection));
-  CHECK(scripted.up() == 0);
-}
-
-TEST_CASE("the owner of the schema needs to be nobody else") {
-  if (skipped_without_postgres()) return;
-  PostgresServer server;  // Without the roles, which a case before may have made.
-  server.create_database("shop");
-  server.execute("CREATE ROLE owner LOGIN PASSWORD '" + server.password() + "'");
-  SUBCASE("of a schema that is there") {
-    server.execute("CREATE SCHEMA outseal AUTHORIZATION owner", "shop");
-  }
-  SUBCASE("of the database") { server.execute("ALTER DATABASE shop OWNER TO owner"); }
-  bool may_create_roles = false;
-  SUBCASE("of the database, and one who may create roles") {
-    server.execute("ALTER DATABASE shop OWNER TO owner; ALTER ROLE owner CREATEROLE");
-    may_create_roles = true;
-  }
-  const auto connection = sql::open(Url::parse("--db", server.url("shop", "owner")));
-  CHECK(store::migrate_up(*connection, newest(), {}) == newest());
-  CHECK_NOTHROW(store::require_schema(*connection));
-  const std::string granted =
-      "SELECT has_function_privilege('outseal_producer', "
-      "'outseal.append(text, text, text, text, jsonb, uuid, text)', "
-      "'EXECUTE')";
-  if (!may_create_roles) {
-    CHECK(server.execute("SELECT to_regrole('outseal_producer') IS NULL") == "t");
-    server.execute(
-        "CREATE ROLE outseal_producer; CREATE ROLE outseal_relay; CREATE ROLE outseal_reconciler;"
-        "CREATE ROLE outseal_sink");
-    connection->execute("SELECT outseal.grant_roles()");
-  }
-  CHECK(server.execute(granted, "shop") == "t");
-  CHECK(store::migrate_down(*connection, 0, false, {}) == newest());
-  CHECK(store::migrate_up(*connection, newest(), {}) == newest());
-}
-
 TEST_CASE("many runners at once apply each migration once") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   std::atomic<std::uint32_t> applied{0};
   std::atomic<int> failed{0};
   std::vector<std::thread> runners;
@@ -215,20 +48,24 @@ TEST_CASE("many runners at once apply each migration once") {
   CHECK_NOTHROW(store::require_schema(*f.connection));
 }
 
-TEST_CASE("a runner waits for another one, but not for ever") {
+TEST_CASE("a runner waits for another one, but not for ever, and names it") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   const auto other = f.open();
-  other->execute("BEGIN");
-  sql::Use { other->statement(sql::Query::take_turns) } -> step();
+  std::string named = "lock timeout";
+  other->execute("SET application_name = 'the other one'; BEGIN");
+  SUBCASE("that makes the schema") { other->execute("CREATE SCHEMA outseal"); }
+  SUBCASE("that changes it") {
+    CHECK(f.up(2) == 2);
+    store::take_turns_migrating(*other);
+    named = "user admin, application \"the other one\"";
+  }
   check_error([&] { store::migrate_up(*f.connection, newest(), {}, 50ms); }, ErrorCode::conflict,
-              "lock timeout");
-  CHECK(f.ask("SELECT to_regnamespace('outseal') IS NULL") == "t");
-
+              named);
   std::optional<Error> failure;
   std::thread runner{[&] { failure = error_of([&] { f.up(); }); }};
   f.wait_for_waiter();
-  other->execute("COMMIT");
+  other->execute("ROLLBACK");
   runner.join();
   CHECK_FALSE(failure.has_value());
   CHECK(f.version() == std::to_string(newest()));
@@ -236,7 +73,7 @@ TEST_CASE("a runner waits for another one, but not for ever") {
 
 TEST_CASE("a migration that fails leaves nothing half done and names its file") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   CHECK(f.up(2) == 2);
   const auto before = schema(f);
   // In the way of the third table of migration 3.
@@ -251,12 +88,12 @@ TEST_CASE("a migration that fails leaves nothing half done and names its file") 
 
 TEST_CASE("what was edited, is newer or has a hole is refused by every call") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   f.up();
   std::string message;
   SUBCASE("edited") {
     f.ask("UPDATE outseal.schema_migration SET checksum = repeat('0', 64) WHERE version = 2");
-    message = "postgresql/0002_idempotency.up.sql was edited";
+    message = "postgresql/0002_idempotency.up.sql is not what was applied";
   }
   SUBCASE("newer") {
     f.ask(
@@ -279,7 +116,7 @@ TEST_CASE("what was edited, is newer or has a hole is refused by every call") {
 
 TEST_CASE("taking back refuses while anything would be lost, unless forced") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   const Drill drill;
   f.up();
   const std::string url = f.server.url(f.database);
@@ -329,14 +166,43 @@ TEST_CASE("taking back refuses while anything would be lost, unless forced") {
   }
 }
 
+TEST_CASE("who migrates in vain learns whom it waited for, whatever the table") {
+  if (skipped_without_postgres()) return;
+  const EmptyDatabase f;
+  f.up();
+  const auto holder = f.open();
+  holder->execute("SET application_name = 'the slow one'; BEGIN");
+  std::string table;
+  SUBCASE("a reader") {
+    holder->execute("SELECT count(*) FROM outseal.journal");
+    table = "journal";
+  }
+  SUBCASE("a writer") {
+    holder->execute("LOCK TABLE outseal.idempotency IN ROW EXCLUSIVE MODE");
+    table = "idempotency";
+  }
+  SUBCASE("a receiver") {
+    holder->execute("LOCK TABLE outseal.inbox IN ROW EXCLUSIVE MODE");
+    table = "inbox";
+  }
+  SUBCASE("another one who migrates") {
+    holder->execute("LOCK TABLE outseal.schema_migration IN EXCLUSIVE MODE");
+    table = "schema_migration";
+  }
+  for (const bool force : {false, true})
+    hint_of([&] { f.down(0, force, 50ms); },
+            "user admin, application \"the slow one\", holds outseal." + table);
+}
+
 TEST_CASE("an event that is appended while the schema is taken back is not lost") {
   if (skipped_without_postgres()) return;
-  const Fixture f;
+  const EmptyDatabase f;
   f.up();
   const auto producer = f.open();
   producer->execute("BEGIN");
   producer->execute("SELECT outseal.append('t', 'k', 'x', '{}'::text)");
-  check_error([&] { f.down(0, true, 50ms); }, ErrorCode::conflict, "lock timeout");
+  CHECK(hint_of([&] { f.down(0, true, 50ms); }, "holds outseal.outbox and did not give way")
+            .find("pg_terminate_backend(") != std::string::npos);
 
   std::optional<Error> failure;
   std::thread runner{[&] { failure = error_of([&] { f.down(0); }); }};
@@ -356,12 +222,14 @@ TEST_CASE("an event of a prepared transaction keeps the schema") {
   const auto connection = sql::open(Url::parse("--db", server.url("shop")));
   store::migrate_up(*connection, newest(), {});
   server.execute(
-      "BEGIN; SELECT outseal.append('t', 'k', 'x', '{}'::text); PREPARE TRANSACTION 'transfer'",
+      "BEGIN; SELECT outseal.append('t', 'k', 'x', '{}'::text); PREPARE TRANSACTION"
+      " 'it''s a transfer'",
       "shop");
   for (const bool force : {false, true})
-    check_error([&] { store::migrate_down(*connection, 0, force, {}, 50ms); }, ErrorCode::conflict,
-                "lock timeout");
-  server.execute("COMMIT PREPARED 'transfer'", "shop");
+    CHECK(hint_of([&] { store::migrate_down(*connection, 0, force, {}, 50ms); },
+                  "the prepared transaction 'it''s a transfer' of admin holds outseal.outbox")
+              .find("ROLLBACK PREPARED 'it''s a transfer'") != std::string::npos);
+  server.execute("COMMIT PREPARED 'it''s a transfer'", "shop");
   CHECK(server.execute("SELECT count(*) FROM outseal.outbox", "shop") == "1");
 }
 

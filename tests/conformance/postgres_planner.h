@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "sql/connection.h"
-#include "sql/postgres/connection.h"
+#include "sql/text.h"
 
 namespace outseal::test {
 
@@ -70,13 +70,12 @@ class Planner {
   explicit Planner(sql::Connection& connection) : connection_{connection} {}
 
   /// As the library runs it: parameters known to the planner, settings pinned.
-  Plan plan(sql::Query query, const std::vector<std::string>& literals, bool run = false) {
-    return explain(query, with_literals(std::string{sql::postgres::text(query)}, literals), run);
+  Plan plan(const sql::Text& query, const std::vector<std::string>& literals, bool run = false) {
+    return explain(query, with_literals(text_of(query), literals), run);
   }
   /// As a service's session runs it after a while: planned without knowing the parameters.
-  Plan generic_plan(sql::Query query, const std::vector<std::string>& literals) {
-    connection_.execute("SET plan_cache_mode = force_generic_plan; PREPARE q AS " +
-                        std::string{sql::postgres::text(query)});
+  Plan generic_plan(const sql::Text& query, const std::vector<std::string>& literals) {
+    connection_.execute("SET plan_cache_mode = force_generic_plan; PREPARE q AS " + text_of(query));
     std::string call = "EXECUTE q (";
     for (const std::string& literal : literals) call += (call.back() == '(' ? "" : ", ") + literal;
     const Plan found = explain(query, call + ")", false);
@@ -85,9 +84,20 @@ class Planner {
   }
 
  private:
-  Plan explain(sql::Query query, const std::string& sql, bool run) {
+  /// Its text. Of a call of one of our functions what that runs, which has the same parameters.
+  std::string text_of(const sql::Text& query) {
+    std::string text = query.postgres;
+    const std::string call = "SELECT FROM outseal.";
+    if (!text.starts_with(call)) return text;
+    const std::string name = text.substr(call.size(), text.find('(') - call.size());
+    const auto body = connection_.prepare("SELECT prosrc FROM pg_proc WHERE proname = '" + name +
+                                          "' AND pronamespace = 'outseal'::regnamespace");
+    body->step();
+    return std::string{body->text(0)};
+  }
+  Plan explain(const sql::Text& query, const std::string& sql, bool run) {
     connection_.execute("BEGIN");
-    const std::string settings{sql::postgres::setting_of(query).calls};
+    const std::string settings{query.setting.calls};
     if (!settings.empty()) connection_.execute("SELECT " + settings);
     nlohmann::json root;
     {

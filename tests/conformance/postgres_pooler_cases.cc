@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "conformance/postgres_fixture.h"
+#include "support/paths.h"
 #include "support/pgbouncer.h"
 #include "support/program.h"
 #include "support/temp_folder.h"
@@ -89,9 +91,9 @@ TEST_CASE("named statements behind a transaction pooler fail with a hint at the 
   const PgBouncer pooler{shared_server(), 1};
   const auto one = database.session(conninfo(pooler));
   const auto two = database.session(conninfo(pooler));
-  execute(*one, operation("a"), charging(*one));
+  std::ignore = execute(*one, operation("a"), charging(*one));
   try {
-    execute(*two, operation("b"), charging(*two));
+    std::ignore = execute(*two, operation("b"), charging(*two));
     FAIL("no error was thrown");
   } catch (const Error& error) {
     CHECK(error.recovery() == Recovery::fix_first);
@@ -118,8 +120,8 @@ TEST_CASE("a relay leads, publishes and hands over through a transaction pooler"
   };
   const auto relay = [&](std::vector<std::string> more) {
     std::vector<std::string> arguments{
-        OUTSEAL_BIN_DIR "/outseal-relay", "run",    "--db",
-        pooler.url(database.name()),      "--sink", "file:" + folder.file("events.ndjson")};
+        program_path("outseal-relay"), "run",    "--db",
+        pooler.url(database.name()),   "--sink", "file:" + folder.file("events.ndjson")};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Launch{
         .arguments = arguments, .folder = folder.path().string(), .log = folder.file("relay.log")};
@@ -143,5 +145,6 @@ TEST_CASE("a relay leads, publishes and hands over through a transaction pooler"
   wait_until("the other relay to take over", [&] { return acknowledged(80); });
   follower.send(SIGTERM);
   CHECK(follower.wait() == 0);
-  CHECK(end_of_log(folder.file("events.ndjson")).find("\"position\":80") != std::string::npos);
+  const std::string end = end_of_log(folder.file("events.ndjson"));
+  CHECK(end.find(R"("sequence":"00000000000000000080")") != std::string::npos);
 }

@@ -1,12 +1,17 @@
 // Drills: a dump is restored, into another cluster or the same one, behind a sink that has gone on.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "conformance/postgres_drill.h"
+#include "outseal/error.h"
+#include "sinks/factory.h"
 #include "sql/connection.h"
+#include "store/migrations.h"
+#include "store/rebase.h"
 #include "support/postgres_server.h"
 
 namespace outseal::test {
@@ -201,6 +206,43 @@ TEST_CASE("an older dump that was restored into the same cluster is published to
   check_all_published(drill, origin.url, "main", 3);
   check_all_published(drill, origin.url, "other", 0);
   check_findings(drill, origin.url, 3);
+}
+
+TEST_CASE("a rebase that waits in vain names whom it waits for") {
+  if (skipped_without_postgres()) return;
+  const Drill drill;
+  PostgresServer server{{.settings = {"max_prepared_transactions=5"}}};
+  server.create_database("shop");
+  const Url url = Url::parse("--db", server.url("shop"));
+  const auto connection = sql::open(url);
+  store::migrate_up(*connection, store::newest_version("postgresql"), {});
+  REQUIRE(drill.drain(server.url("shop"), "main").code == 0);
+  server.execute("UPDATE outseal.subscription SET source_system = '1'", "shop");
+  const auto producer = sql::open(url);
+  producer->execute("SET application_name = 'the slow one'; BEGIN");
+  producer->execute("SELECT outseal.append('t', 'k', 'x', '{}'::text)");
+  const auto sink = sinks::make_sink(Url::parse("--sink", "stdout:"), {.event_source = "/shop"});
+  const auto rebase = [&] {
+    try {
+      store::rebase(*connection, "main", *sink, "test", std::chrono::milliseconds{50});
+    } catch (const Error& error) {
+      return std::string{error.what()} + " -> " + error.hint();
+    }
+    return std::string{"done"};
+  };
+  const std::string waited = rebase();
+  INFO(waited);
+  CHECK(waited.find("user admin, application \"the slow one\", holds outseal.outbox") !=
+        std::string::npos);
+  CHECK(waited.find("pg_terminate_backend(") != std::string::npos);
+  // In its own session it is asked about by another name than after a restart.
+  producer->execute("PREPARE TRANSACTION 'transfer 8'");
+  const std::string prepared = rebase();
+  INFO(prepared);
+  CHECK(prepared.find("the prepared transaction 'transfer 8' has events") != std::string::npos);
+  CHECK(prepared.find("ROLLBACK PREPARED") != std::string::npos);
+  server.execute("ROLLBACK PREPARED 'transfer 8'", "shop");
+  CHECK(rebase() == "done");
 }
 
 }  // namespace outseal::test

@@ -12,7 +12,9 @@
 
 #include "conformance/postgres_fixture.h"
 #include "conformance/store_relay_fixture.h"
+#include "store/passage.h"
 #include "store/retention.h"
+#include "support/mutant.h"
 #include "support/scale.h"
 
 using namespace outseal;
@@ -32,7 +34,7 @@ class Reader {
     Batch batch =
         log_.read_page(cursor_, tail_, {.events_max = events_max, .bytes_max = 1U << 20U});
     if (batch.entries.empty() && batch.to == cursor_) return false;
-    REQUIRE(log_.bind(batch, std::nullopt, 60s) == Written::done);
+    REQUIRE(log_.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
     cursor_ = batch.to;
     if (batch.entries.empty()) return true;
     // As after a crash: what is in flight can be read again.
@@ -44,7 +46,7 @@ class Reader {
   void acknowledge() {
     if (!flying_) return;
     tail_ = flying_->tail_after(flying_->size());
-    REQUIRE(log_.acknowledge({tail_, flying_->first, ""}, 60s) == Written::done);
+    REQUIRE(log_.acknowledge({tail_, flying_->first, ""}, 60s) == WriteOutcome::done);
     flying_.reset();
   }
   void publish_all() {
@@ -146,7 +148,7 @@ class History {
     for (std::size_t i = 0; i <= below(3); ++i) {
       open.payloads.push_back((below(6) == 0 ? "poison" : "e") + std::to_string(++number_));
       // At once: it takes its number now, whenever it is committed.
-      *open.session << "SELECT outseal.append('t', '', 'x', '" + open.payloads.back() + "'::bytea)";
+      *open.session << "SELECT outseal.append('t', '', 'x', '" + open.payloads.back() + "')";
     }
   }
   void append_at_once() {
@@ -215,6 +217,101 @@ TEST_CASE("retention passes over what is parked, however much it is") {
   CHECK(store::retain_step(*connection, "main", options, &progress) == 0);
   CHECK(database.events() == "30");
 }
+
+namespace {
+
+constexpr store::RetentionOptions kAll{.events = 1h, .journal = 0ms, .step_rows = 100};
+const std::string kOld = "to_timestamp(1)";
+
+/// An event as a restore or a subscription to a table of elsewhere brings it.
+void bring(const PostgresDatabase& database, const std::string& tx, int seq) {
+  database.value(
+      "INSERT INTO outseal.outbox (tx, seq, created_at, topic, type, payload)"
+      " OVERRIDING SYSTEM VALUE VALUES ('" +
+      tx + "', " + std::to_string(seq) + ", " + kOld + ", 't', 'x', 'brought')");
+}
+
+}  // namespace
+
+TEST_CASE("rows that savepoints wrote are removed as others are") {
+  PostgresDatabase database;
+  const auto connection = database.open();
+  const std::string insert =
+      "INSERT INTO outseal.outbox (topic, type, payload, created_at) VALUES ('t', 'x', 'e', " +
+      kOld + ");";
+  Reader reader{database, "main"};
+  for (int i = 0; i < 5; ++i) {
+    database.value("BEGIN;" + insert + "SAVEPOINT a;" + insert + "SAVEPOINT b;" + insert +
+                   "RELEASE b; RELEASE a; COMMIT");
+    if (i % 2 == 0) reader.publish_all();
+  }
+  reader.publish_all();
+  store::RetentionProgress progress;
+  CHECK(store::retain_step(*connection, "main", kAll, &progress) == 15);
+  CHECK(progress.kept() == 0);
+}
+
+TEST_CASE("rows that were brought from elsewhere behind the cursor are never removed") {
+  PostgresDatabase database;
+  const auto connection = database.open();
+  Reader reader{database, "main"};
+  for (int i = 0; i < 3; ++i) {
+    const auto session = database.session();
+    Transaction tx{*session};
+    append(tx, event("mine"));
+    tx.commit();
+    reader.publish_all();
+  }
+  const std::string published = database.value("SELECT tx FROM outseal.outbox WHERE seq = 2");
+  bring(database, published, 1'000);  // A number that a batch has had.
+  bring(database, "5", 1'001);        // Before all.
+  // A number that was drawn and rolled back, in the middle of a batch.
+  database.value("BEGIN; SELECT outseal.append('t', '', 'x', 'undone'::text); ROLLBACK");
+  {
+    const auto session = database.session();
+    Transaction tx{*session};
+    append(tx, event("mine"));
+    tx.commit();
+  }
+  reader.publish_all();
+  bring(database, database.value("SELECT tx FROM outseal.outbox WHERE seq = 5"), 4);
+  store::RetentionProgress progress;
+  CHECK(store::retain_step(*connection, "main", kAll, &progress) == 0);
+  CHECK(progress.passed_over == 3);
+  CHECK(progress.note().find("rebase") != std::string::npos);
+  CHECK(database.events() == "7");
+  // The transaction that brought them is behind the cursor as well by now: that proves nothing.
+  {
+    const auto session = database.session();
+    Transaction tx{*session};
+    append(tx, event("mine"));
+    tx.commit();
+  }
+  reader.publish_all();
+  CHECK(store::retain_step(*connection, "main", kAll) == 0);
+  CHECK(database.events() == "8");
+  EncodingSink sink;
+  SubscriptionLog log{*connection, "main", sink};
+  CHECK(code_of([&] { log.acquire("me", 60s); }) == ErrorCode::refused);
+
+  // Once its batch is no longer whole nothing shows whether one belonged to it.
+  database.value("DELETE FROM outseal.outbox WHERE seq = 2");
+  progress = {};
+  CHECK(store::retain_step(*connection, "main", kAll, &progress) == 0);
+  CHECK(progress.unproven == 1);
+  CHECK(progress.note().find("passed_over_events") != std::string::npos);
+
+  CHECK(store::renumber_passed_over(*connection, "me") == 2);
+  reader.publish_all();
+  CHECK(reader.published().count("brought") == 2);
+  CHECK(store::retain_step(*connection, "main", kAll) == 2);
+}
+
+#ifdef OUTSEAL_FAULTS
+TEST_CASE("without a look at their passage rows from elsewhere are removed unpublished") {
+  CHECK_FALSE(passes_with_mutant("no_passage_proof", "rows that were brought from elsewhere*"));
+}
+#endif
 
 TEST_CASE("publishing leaves no dead row in the log and next to none beside it") {
   PostgresDatabase database;

@@ -7,52 +7,17 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_drill.h"
+#include "conformance/postgres_site.h"
 #include "outseal/outseal.h"
 #include "sql/connection.h"
+#include "sql/log.h"
+#include "support/pgbouncer.h"
 #include "support/postgres_server.h"
 
 namespace outseal::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// A database with the schema, and a user of each role.
-struct Site {
-  Drill drill;
-  PostgresServer& server = shared_server();
-  std::string database = server.fresh_database();
-
-  Site() {
-    REQUIRE(
-        run_program({"outseal-migrate", "up", "--db", server.url(database)}, drill.log()).code ==
-        0);
-    for (const std::string role : {"producer", "relay", "reconciler", "sink"})
-      make_user("the_" + role, "IN ROLE outseal_" + role);
-    make_user("nobody", "");
-  }
-  ~Site() { server.drop_database(database); }
-  Site(const Site&) = delete;
-  Site& operator=(const Site&) = delete;
-
-  std::string url(const std::string& user) const { return server.url(database, user); }
-  std::unique_ptr<soci::session> session(const std::string& user) const {
-    return std::make_unique<soci::session>(soci::postgresql, server.conninfo(database, user));
-  }
-  std::string ask(const std::string& sql) const { return server.execute(sql, database); }
-
- private:
-  /// Roles belong to the cluster, which the cases share.
-  void make_user(const std::string& name, const std::string& more) const {
-    if (server.execute("SELECT count(*) FROM pg_roles WHERE rolname = '" + name + "'") == "1")
-      return;
-    server.execute("CREATE ROLE " + name + " LOGIN PASSWORD '" + server.password() + "' " + more);
-  }
-};
-
-Event paid(const std::string& key) {
-  return {.topic = "payments", .key = key, .type = "paid", .payload = "{}"};
-}
 
 /// What the database says to `sql` of a user: an SQLSTATE, or "done". Nothing of it stays.
 std::string attempt(sql::Connection& connection, const std::string& sql) {
@@ -78,10 +43,10 @@ void check_denied(const Site& site, const std::string& user,
   }
 }
 
-const std::vector<std::string> kTables{"outbox",      "subscription", "journal", "parked",
-                                       "idempotency", "effect",       "inbox",   "inbox_position",
-                                       "run",         "finding",      "audit",   "schema_migration",
-                                       "inbox_event", "inbox_cursor"};
+const std::vector<std::string> kTables{
+    "outbox", "subscription",     "journal",     "parked",       "idempotency", "effect",
+    "inbox",  "inbox_position",   "inbox_tail",  "turn",         "run",         "finding",
+    "audit",  "schema_migration", "inbox_event", "inbox_cursor", "halt"};
 
 }  // namespace
 
@@ -95,7 +60,7 @@ TEST_CASE("a producer appends, executes and purges") {
     append(tx, std::vector<Event>{paid("b"), paid("c")});
     tx.commit();
   }
-  for (const std::string payload : {"'x'::bytea", "'x'::text", "'{}'::jsonb"})
+  for (const std::string payload : {"'x'::bytea", "'x'::text", "'{}'::json", "'{}'::jsonb"})
     *session << "SELECT outseal.append('t', 'k', 'x', " + payload + ")";
   *session << "INSERT INTO outseal.outbox (topic, key, type, payload) VALUES ('t', 'k', 'x', 'y')";
   const Operation operation{.scope = "payments",
@@ -108,7 +73,7 @@ TEST_CASE("a producer appends, executes and purges") {
   };
   CHECK(execute(*session, operation, charge).outcome == Outcome::executed);
   CHECK(execute(*session, operation, charge).outcome == Outcome::replayed);
-  CHECK(site.ask("SELECT count(*) FROM outseal.outbox") == "8");
+  CHECK(site.ask("SELECT count(*) FROM outseal.outbox") == "9");
 
   // One that has expired is executed anew, and one is purged.
   const std::string expire =
@@ -117,7 +82,7 @@ TEST_CASE("a producer appends, executes and purges") {
   site.ask(expire);
   CHECK(execute(*session, operation, charge).outcome == Outcome::executed);
   site.ask(expire);
-  CHECK(purge(*session) == 1);
+  CHECK(purge_operations(*session) == 1);
 }
 
 TEST_CASE("a relay publishes, parks, redrives, removes what is old, and is rebased") {
@@ -125,7 +90,9 @@ TEST_CASE("a relay publishes, parks, redrives, removes what is old, and is rebas
   const Site site;
   site.ask(
       "SELECT outseal.append('t', 'p', 'poison', repeat('x', 3000)),"
-      " outseal.append('t', 'p', 'x', '{}'::text), outseal.append('t', 'q', 'x', '{}'::text)");
+      " outseal.append('t', 'p', 'x', '{}'::text), outseal.append('t', 'q', 'x', '{}'::text);"
+      // By the transaction that appends: a row that another one wrote is not shown to be bound.
+      "UPDATE outseal.outbox SET created_at = created_at - interval '60 days'");
   const std::string url = site.url("the_relay");
   const Ended drained = site.drill.drain(url, "main");
   INFO(drained.output);
@@ -141,7 +108,6 @@ TEST_CASE("a relay publishes, parks, redrives, removes what is old, and is rebas
   CHECK(site.drill.drain(url, "main").code == 0);
   CHECK(site.drill.stored("main").size() == 2);
 
-  site.ask("UPDATE outseal.outbox SET created_at = created_at - interval '60 days'");
   site.ask("UPDATE outseal.journal SET acked_at = acked_at - interval '200 days'");
   const Ended retained = site.drill.drain(url, "main");
   CHECK(retained.code == 0);
@@ -159,9 +125,17 @@ TEST_CASE("a relay publishes, parks, redrives, removes what is old, and is rebas
   // Another cluster's log is stamped anew, which is for the schema's owner.
   site.ask("SELECT outseal.append('t', 'p', 'x', '{}'::text)");
   site.ask("UPDATE outseal.subscription SET source_system = '1'");
+  // The event waits. That it was passed over would be read out of numbers of another cluster.
+  const Ended compared = run_program(
+      {"outseal-reconcile", "run", "--db", site.url("the_reconciler"), "--check", "journal_sink"},
+      site.drill.log());
+  INFO(compared.output);
+  CHECK(compared.code == 0);
+  CHECK(compared.says("its cursor belongs to another cluster"));
   const Ended denied = site.drill.rebase(url, "main");
   CHECK(denied.code == 3);
   CHECK(denied.says("42501"));
+  CHECK(denied.says("this is for the owner of outseal's tables"));
   CHECK(site.drill.rebase(site.url("admin"), "main").code == 0);
   CHECK(site.drill.drain(url, "main").code == 0);
   CHECK(site.drill.stored("main").size() == 3);
@@ -175,7 +149,7 @@ TEST_CASE("a reconciler reads everything and writes down what it finds") {
   const std::string url = site.url("the_reconciler");
   CHECK(site.drill.findings(url).empty());
   site.ask("SELECT outseal.append('t', 'k', 'x', '{}'::text)");
-  site.ask("UPDATE outseal.outbox SET created_at = created_at - interval '1 day'");
+  site.ask("UPDATE outseal.outbox SET created_at = created_at - interval '1 day' WHERE seq = 2");
   CHECK(site.drill.findings(url).size() == 1);
   const auto reconcile = [&](const std::vector<std::string>& words) {
     std::vector<std::string> all{"outseal-reconcile"};
@@ -215,13 +189,31 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "SELECT * FROM outseal.audit",
        "UPDATE outseal.idempotency SET status = 500",
        "UPDATE outseal.idempotency SET expires_at = now()",
+       "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, created_at,"
+       " lease_owner) VALUES (sha256('a'), 's', sha256('b'), 'in_progress', now(), 'x')",
        "DELETE FROM outseal.effect",
+       "DELETE FROM outseal.idempotency",
+       "DELETE FROM outseal.inbox",
+       "DELETE FROM outseal.inbox_position",
+       "DELETE FROM outseal.inbox_event",
+       "UPDATE outseal.inbox_tail SET position = 0",
+       "SELECT 1 FROM outseal.turn FOR UPDATE",
+       "INSERT INTO outseal.outbox (topic, type, payload, created_at)"
+       " VALUES ('t', 'x', '', '9999-12-31')",
        "DELETE FROM outseal.schema_migration",
        "INSERT INTO outseal.inbox_event DEFAULT VALUES",
        "UPDATE outseal.inbox_event SET payload = 'other'",
        "DELETE FROM outseal.inbox_cursor",
        "SELECT outseal.grant_roles()",
-       "LOCK TABLE outseal.outbox IN ACCESS EXCLUSIVE MODE"});
+       "LOCK TABLE outseal.outbox IN ACCESS EXCLUSIVE MODE",
+       "LOCK TABLE outseal.idempotency IN SHARE MODE",
+       "LOCK TABLE outseal.effect IN SHARE MODE",
+       "LOCK TABLE outseal.inbox IN SHARE MODE",
+       "LOCK TABLE outseal.inbox_position IN SHARE MODE",
+       "LOCK TABLE outseal.inbox_cursor IN SHARE MODE",
+       "LOCK TABLE outseal.inbox_event IN SHARE MODE",
+       "LOCK TABLE outseal.schema_migration IN SHARE MODE",
+       "LOCK TABLE outseal.turn IN SHARE MODE"});
 }
 
 TEST_CASE("a relay can neither append nor change what was appended") {
@@ -240,7 +232,7 @@ TEST_CASE("a relay can neither append nor change what was appended") {
                 "DELETE FROM outseal.idempotency",
                 "SELECT * FROM outseal.effect",
                 "SELECT * FROM outseal.inbox",
-                "UPDATE outseal.inbox_position SET position = 0",
+                "UPDATE outseal.inbox_tail SET position = 0",
                 "SELECT * FROM outseal.inbox_event",
                 "DELETE FROM outseal.subscription",
                 "DELETE FROM outseal.parked",
@@ -263,7 +255,7 @@ TEST_CASE("a relay's user in the receiver's database can carry events there, and
       "UPDATE outseal.inbox_event SET payload = 'other'", "SELECT outseal.grant_roles()"};
   for (const std::string& table : kTables) {
     attempts.push_back("DELETE FROM outseal." + table);
-    if (table == "inbox_event" || table == "inbox_position") continue;
+    if (table == "inbox_event" || table == "inbox_tail") continue;
     attempts.push_back("INSERT INTO outseal." + table + " DEFAULT VALUES");
     if (table != "schema_migration") attempts.push_back("SELECT * FROM outseal." + table);
   }
@@ -298,6 +290,60 @@ TEST_CASE("a receiving service takes what a relay carried there, and forgets wha
   server.drop_database(there);
 }
 
+TEST_CASE("rows that a policy hides from a program are an error, never a silence") {
+  if (skipped_without_postgres()) return;
+  const Site site;
+  site.ask(
+      "SELECT outseal.append('seen', 'k', 'x', '{}'::text),"
+      " outseal.append('hidden', 'k', 'x', '{}'::text)");
+  const auto connected = sql::open(Url::parse("--db", site.url("the_relay")));
+  site.ask(
+      "ALTER TABLE outseal.outbox ENABLE ROW LEVEL SECURITY;"
+      "CREATE POLICY only_seen ON outseal.outbox USING (topic = 'seen')");
+  const auto check_refused = [](const Ended& ended) {
+    INFO(ended.output);
+    CHECK(ended.code == 3);
+    for (const std::string said : {"outseal.outbox", "only_seen", "BYPASSRLS"})
+      CHECK(ended.says(said));
+  };
+  check_refused(site.drill.drain(site.url("the_relay"), "main"));
+  check_refused(run_program({"outseal-reconcile", "run", "--db", site.url("the_reconciler")},
+                            site.drill.log()));
+
+  // A connection that was there before, inside and outside of a transaction.
+  const auto read = [](sql::Connection& connection) {
+    try {
+      sql::find_oldest_event(connection);
+      return std::string{"read"};
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::denied);
+      return error.hint();
+    }
+  };
+  CHECK(read(*connected).find("BYPASSRLS") != std::string::npos);
+  connected->begin(1s);
+  CHECK(read(*connected).find("BYPASSRLS") != std::string::npos);
+  connected->rollback();
+  if (pgbouncer_is_installed()) {
+    const PgBouncer pooler{site.server, 1};
+    const auto pooled = sql::open(Url::parse("--db", pooler.url(site.database, "the_relay")));
+    CHECK(read(*pooled).find("BYPASSRLS") != std::string::npos);
+    // Nothing stays behind in the session, which is lent to others.
+    soci::session other{soci::postgresql, site.server.conninfo(site.database, "the_relay") +
+                                              " port=" + std::to_string(pooler.port())};
+    std::string setting;
+    other << "SELECT current_setting('row_security')", soci::into(setting);
+    CHECK(setting == "on");
+  }
+
+  site.ask("ALTER ROLE the_relay BYPASSRLS");
+  const Ended drained = site.drill.drain(site.url("the_relay"), "main");
+  site.ask("ALTER ROLE the_relay NOBYPASSRLS");
+  INFO(drained.output);
+  CHECK(drained.code == 0);
+  CHECK(site.drill.stored("main").size() == 2);
+}
+
 TEST_CASE("a reconciler can change nothing but its own findings") {
   if (skipped_without_postgres()) return;
   const Site site;
@@ -309,7 +355,7 @@ TEST_CASE("a reconciler can change nothing but its own findings") {
     attempts.push_back("DELETE FROM outseal." + table);
     if (table != "run" && table != "finding" && table != "audit")
       attempts.push_back("INSERT INTO outseal." + table + " DEFAULT VALUES");
-    if (table != "run" && table != "finding")
+    if (table != "run" && table != "finding" && table != "turn")
       attempts.push_back("SELECT 1 FROM outseal." + table + " FOR UPDATE");
   }
   check_denied(site, "the_reconciler", attempts);

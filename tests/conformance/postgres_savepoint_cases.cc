@@ -37,8 +37,9 @@ class Service {
       Transaction tx{*session_};
       steps(tx, script);
     }
-    CHECK(read("SELECT string_agg(substr(convert_from(payload, 'UTF8'), 1, 9), ' ' ORDER BY seq)"
-               " FROM outseal.outbox") == read("SELECT string_agg(n, ' ' ORDER BY id) FROM note"));
+    CHECK(read("SELECT string_agg(substr(payload, 1, 9), ' ' ORDER BY seq)"
+               " FROM outseal.outbox") ==
+          read("SELECT string_agg(n, ' ' ORDER BY id) FROM public.note"));
   }
 
  private:
@@ -174,7 +175,6 @@ TEST_CASE("events of a transaction that the service rolled back do not travel wi
   const auto session = database.session();
   for (const bool savepoint : {false, true}) {
     for (const std::string ending : {"ROLLBACK; BEGIN", "ROLLBACK AND CHAIN", "ABORT"}) {
-      if (savepoint && ending == "ROLLBACK AND CHAIN") continue;  // Looks like ROLLBACK TO.
       CAPTURE(ending);
       CAPTURE(savepoint);
       const auto end = [&](Transaction& tx) {
@@ -188,12 +188,14 @@ TEST_CASE("events of a transaction that the service rolled back do not travel wi
         end(tx);
         CHECK(code_of([&] { tx.commit(); }) == ErrorCode::storage);
       }
+      *session << "ROLLBACK";  // The service's own transaction is left to it.
       CHECK(code_of([&] {
-              execute(*session, operation("k"), [&](Transaction& tx) {
+              return execute(*session, operation("k"), [&](Transaction& tx) {
                 end(tx);
                 return Reply{};
               });
             }) == ErrorCode::invalid_argument);
+      *session << "ROLLBACK";
     }
   }
   CHECK(database.events() == "0");

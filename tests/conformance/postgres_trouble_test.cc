@@ -11,6 +11,7 @@
 #include "conformance/postgres_drill.h"
 #include "outseal/error.h"
 #include "sql/connection.h"
+#include "support/paths.h"
 #include "support/postgres_server.h"
 #include "support/program.h"
 
@@ -29,7 +30,7 @@ struct Site {
     REQUIRE(run_program({"outseal-migrate", "up", "--db", url}, drill.log()).code == 0);
   }
   std::unique_ptr<Program> start_relay(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments{std::string{OUTSEAL_BIN_DIR} + "/outseal-relay",
+    std::vector<std::string> arguments{program_path("outseal-relay"),
                                        "run",
                                        "--db",
                                        url,

@@ -9,6 +9,7 @@
 
 #include "conformance/http_receiver.h"
 #include "sinks/http_exchange.h"
+#include "support/mutant.h"
 
 namespace outseal::test {
 namespace {
@@ -259,6 +260,13 @@ TEST_CASE("nothing more is started once the time is up, and nothing delivered is
   }
   CHECK(positions(receiver).size() >= 16);
   CHECK(positions(receiver).back() == 16);
+}
+
+TEST_CASE("without its guards a webhook of a key overtakes another, or is sent twice") {
+  CHECK(passes_with_mutant("", "never two of a key*"));
+  CHECK_FALSE(passes_with_mutant("no_key_order", "never two of a key*"));
+  CHECK(passes_with_mutant("", "what was delivered behind*"));
+  CHECK_FALSE(passes_with_mutant("no_memory_of_delivered", "what was delivered behind*"));
 }
 
 }  // namespace

@@ -187,17 +187,30 @@ TEST_CASE("of many relays that send the same batch at once, one stores it") {
   CHECK(inbox->stored() == make_batch(*inbox->make(), {}, 40).bytes);
 }
 
-TEST_CASE("an event that is in the inbox already stops the relay, and is not dropped") {
+TEST_CASE("an event whose id came back is rejected, behind those before it") {
   const auto inbox = make_inbox();
   const auto sink = inbox->make();
   fill(*sink, 3);
-  SUBCASE("under another position") {
-    inbox->execute("UPDATE outseal_inbox_event SET event_id = '" +
-                   event_id_at(Position{5}).to_string() + "' WHERE position = 2");
-  }
-  SUBCASE("at a position behind the tail") {
-    inbox->execute("UPDATE outseal_inbox_event SET position = 5 WHERE position = 2");
-  }
+  const std::string known = event_id_at(Position{5}).to_string();
+  inbox->execute("UPDATE outseal_inbox_event SET event_id = '" + known + "' WHERE position = 2");
+  const Batch batch = make_batch(*sink, tail_of(3), 4);
+  const auto result = sink->deliver(batch, 0);
+  CHECK(result.status == Status::rejected);
+  CHECK(result.done == 1);
+  CHECK(result.detail.find("id came back") != std::string::npos);
+  CHECK(result.detail.find("position 2") != std::string::npos);
+  CHECK(sink->open().tail == tail_of(4));
+  const auto first = sink->deliver(batch, 1);
+  CHECK(first.status == Status::rejected);
+  CHECK(first.done == 1);
+  CHECK(sink->open().tail == tail_of(4));
+}
+
+TEST_CASE("an event that somebody else put into the inbox stops the relay, and is not dropped") {
+  const auto inbox = make_inbox();
+  const auto sink = inbox->make();
+  fill(*sink, 3);
+  inbox->execute("UPDATE outseal_inbox_event SET position = 5 WHERE position = 2");
   const std::string before = inbox->stored();
   const auto result = sink->deliver(make_batch(*sink, tail_of(3), 4), 0);
   CHECK(result.status == Status::refused);

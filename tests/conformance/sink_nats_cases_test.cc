@@ -116,7 +116,7 @@ TEST_CASE("a duplicate of an event that is gone does not count as stored") {
   const auto sink = open_stream(stream);
   CHECK(send(*sink, 0, 3).status == Status::delivered);
   stranger().purge_stream(stream);  // The server still remembers the ids.
-  sink->recall(tail_of(2), stream + ":3");
+  sink->resume_from(tail_of(2), stream + ":3");
   REQUIRE(sink->open().tail == tail_of(2));
   CHECK(send(*sink, 2, 3).status == Status::conflict);
 }
@@ -184,7 +184,7 @@ TEST_CASE("a stream that lost its last messages shows the tail that is left") {
   fs::remove_all(server.store());
   fs::rename(backup, server.store());
   server.start();
-  sink->recall(tail_of(30), result.mark);
+  sink->resume_from(tail_of(30), result.mark);
   CHECK(sink->open().tail == tail_of(5));
   CHECK(send(*sink, 5, 30).status == Status::delivered);
   CHECK(positions_in(*sink) == positions_to(30));
@@ -199,7 +199,7 @@ TEST_CASE("a stream that was made anew is empty, whatever the database remembers
   CHECK(send(*sink, 5, 6).status == Status::retry_later);
   CHECK(sink->open().status == Opened::unusable);
   stranger().create_stream(stream);
-  sink->recall(tail_of(5), stream + ":5");
+  sink->resume_from(tail_of(5), stream + ":5");
   CHECK(sink->open().tail == Tail{});
   CHECK(send(*sink, 0, 6).status == Status::delivered);
 }
@@ -212,13 +212,13 @@ TEST_CASE("when the last message has expired, the mark tells which one it was") 
   CHECK(result.mark == stream + ":3");
   wait_until("the messages to expire", [&] { return stranger().state_of(stream).messages == 0; });
   SUBCASE("noted") {
-    sink->recall(tail_of(3), result.mark);
+    sink->resume_from(tail_of(3), result.mark);
     CHECK(sink->open().tail == tail_of(3));
     CHECK(send(*sink, 3, 4).mark == stream + ":4");
   }
   SUBCASE("not noted") {
     for (const char* const mark : {"", ":2", ":x", "OTHER:3"}) {
-      sink->recall(tail_of(3), *mark == ':' ? stream + mark : mark);
+      sink->resume_from(tail_of(3), *mark == ':' ? stream + mark : mark);
       const OpenResult opened = sink->open();
       CHECK(opened.status == Opened::refused);
       CHECK(contains(opened.hint, "max_age"));
@@ -248,8 +248,11 @@ TEST_CASE("a message that the server took back for its account's limit is sent a
   const OpenResult opened = sink->open();
   REQUIRE_MESSAGE(opened.status == Opened::opened, opened.detail);
   CHECK(opened.tail == tail_of(full.done));
-  CHECK(sink->deliver(make_batch(*sink, {}, 60), full.done).status != Status::delivered);
-  CHECK(positions_in(*sink) == positions_to(full.done));
+  // The first message names no event before it, so it may be just short enough.
+  const DeliveryResult again = sink->deliver(make_batch(*sink, {}, 60), full.done);
+  CHECK(again.status != Status::delivered);
+  CHECK(again.done <= full.done + 1);
+  CHECK(positions_in(*sink) == positions_to(again.done));
 }
 
 TEST_CASE("a server that freezes in the middle leaves a prefix, and no late answer is mistaken") {

@@ -2,10 +2,10 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "conformance/nats_fixture.h"
+#include "support/secret_file.h"
 
 namespace outseal::test {
 namespace {
@@ -138,7 +138,7 @@ TEST_CASE("users are let in by password, file included, or told what is wrong") 
   const NatsServer server{
       {.settings = {R"(authorization { users: [ { user: me, password: "ses@me" } ] })"}}};
   const std::string file = (server.folder() / "password").string();
-  std::ofstream{file} << "ses@me\n";
+  write_secret(file, "ses@me\n");
   const std::string rest = server.address() + "/EVENTS?create=true";
   CHECK(open_at("nats://me:ses%40me@" + rest).status == Opened::opened);
   CHECK(open_at("nats://me@" + rest + "&password_file=" + file).status == Opened::opened);
@@ -155,7 +155,7 @@ TEST_CASE("a file of secrets that goes away later is named when the sink is open
   if (skipped_without_nats()) return;
   const NatsServer server{{.settings = {R"(authorization { user: me, password: pw })"}}};
   const std::string password = (server.folder() / "password").string();
-  std::ofstream{password} << "pw\n";
+  write_secret(password, "pw\n");
   const auto sink =
       make_nats("nats://me@" + server.address() + "/EVENTS?create=true&password_file=" + password);
   CHECK(sink->open().status == Opened::opened);

@@ -1,16 +1,25 @@
 // What operators may rely on: where a subscription starts, and that pausing one loses nothing.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 
+#include "base/owner.h"
+#include "conformance/store_helpers.h"
 #include "conformance/store_relay_fixture.h"
 #include "relay/relay.h"
 #include "store/audit.h"
+#include "store/halt.h"
+#include "store/parked.h"
 #include "store/pause.h"
 #include "store/retention.h"
 #include "store/status.h"
+#include "store/subscription_acts.h"
 
 using namespace outseal;
 using namespace outseal::test;
@@ -23,7 +32,7 @@ struct Late {
   Cursor cursor;
   Tail tail;
 
-  Late(Fixture& f, store::Start start) : log{*f.connection, "late", f.sink} {
+  Late(Fixture& f, Start start) : log{*f.connection, "late", f.sink} {
     CHECK(log.declare({.name = "late",
                        .topics = {"*"},
                        .sink = "file:late",
@@ -35,11 +44,11 @@ struct Late {
   }
   std::string publish() {
     const Batch batch = log.read_page(cursor, tail, {});
-    REQUIRE(log.bind(batch, std::nullopt, 60s) == Written::done);
+    REQUIRE(log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
     cursor = batch.to;
     if (batch.entries.empty()) return {};
     tail = batch.tail_after(batch.size());
-    REQUIRE(log.acknowledge({tail, batch.first, ""}, 60s) == Written::done);
+    REQUIRE(log.acknowledge({tail, batch.first, ""}, 60s) == WriteOutcome::done);
     return batch.bytes;
   }
 };
@@ -84,13 +93,57 @@ class HeldSink final : public Sink {
   std::shared_ptr<Store> store_;
 };
 
+/// A sink that ends where it is told to, and remembers what it was asked.
+class EndedSink final : public Sink {
+ public:
+  explicit EndedSink(Tail tail) : tail_{tail} {}
+  SinkFeatures features() const override { return {.has_tail = true}; }
+  std::optional<std::string> encode(const EventRow&, Position, std::string&) override { return {}; }
+  void resume_from(const Tail& acked, std::string_view mark) override {
+    acked_ = acked;
+    mark_ = mark;
+  }
+  OpenResult open() override {
+    if (while_open) while_open();
+    ++open_;
+    OpenResult result{.tail = tail_};
+    result.identity = "its identity";
+    return result;
+  }
+  DeliveryResult deliver(const Batch&, std::size_t) override { return {}; }
+  void close() noexcept override { --open_; }
+  std::unique_ptr<SinkReader> read() override { return nullptr; }
+
+  bool is_open() const { return open_ != 0; }
+  const Tail& acked() const { return acked_; }
+  const std::string& mark() const { return mark_; }
+  std::function<void()> while_open;
+
+ private:
+  Tail tail_;
+  Tail acked_;
+  std::string mark_;
+  int open_ = 0;
+};
+
+/// Moves "main" to a sink that ends at `tail`.
+store::Moved move_to(Fixture& f, EndedSink& sink, const std::string& actor = "me") {
+  return store::move_subscription(*f.connection, "main", {.address = "file:new", .sink = sink},
+                                  {.actor = actor, .reason = "a test"});
+}
+bool is_refused(Fixture& f, const Tail& tail) {
+  EndedSink sink{tail};
+  const bool refused = code_of([&] { move_to(f, sink); }) == ErrorCode::refused;
+  return refused && sql::find_subscription(*f.connection, "main")->sink == "file:x";
+}
+
 }  // namespace
 
 TEST_CASE("a subscription that starts now gets what commits later, and nothing from before") {
   Fixture f;
   f.append("a");
   f.append("b");
-  Late late{f, store::Start::now};
+  Late late{f, Start::now};
   CHECK(late.publish().empty());
   CHECK(store::read_status(*f.connection).at(0).waiting == 0);
   f.append("c");
@@ -102,7 +155,7 @@ TEST_CASE("a subscription that starts now gets what commits later, and nothing f
 TEST_CASE("a late subscription starts at the beginning unless it is told otherwise") {
   Fixture f;
   f.append("a");
-  Late late{f, store::Start::beginning};
+  Late late{f, Start::beginning};
   f.append("b");
   CHECK(late.publish() == "1:a;2:b;");
   CHECK(f.number("SELECT count(*) FROM outseal_audit") == 0);
@@ -115,7 +168,7 @@ TEST_CASE("a start never moves the cursor of a subscription that exists") {
                              .topics = {"*"},
                              .sink = "file:x",
                              .event_source = {},
-                             .start = store::Start::now}));
+                             .start = Start::now}));
   f.take_lead();
   CHECK(f.publish().bytes == "1:a;");
 }
@@ -123,10 +176,10 @@ TEST_CASE("a start never moves the cursor of a subscription that exists") {
 TEST_CASE(
     "what a subscription leaves out by its start is on record, and not held back from retention") {
   Fixture f;
+  f.appends_old = true;
   f.append("a");
-  Late late{f, store::Start::now};
+  Late late{f, Start::now};
   f.append("b");
-  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
   CHECK(f.number("SELECT count(*) FROM outseal_audit WHERE act = 'subscription.start'"
                  " AND subject = 'late'") == 1);
   CHECK(store::find_start(*f.connection, "late") == late.cursor);
@@ -143,12 +196,12 @@ TEST_CASE("pausing fences the leader at once, and nobody leads until it is resum
   Fixture f;
   f.append("a");
   const Batch page = f.page();
-  REQUIRE(f.log.bind(page, std::nullopt, 60s) == Written::done);
-  const store::PauseDecision decision{.actor = "alice", .reason = "the receiver moves"};
+  REQUIRE(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::done);
+  const store::Act decision{.actor = "alice", .reason = "the receiver moves"};
   CHECK(store::pause(*f.connection, "main", decision));
-  CHECK(f.log.acknowledge({page.tail_after(1), page.first, ""}, 60s) == Written::fenced);
-  CHECK(f.log.bind(page, std::nullopt, 60s) == Written::fenced);
-  CHECK(f.log.renew(60s) == Written::fenced);
+  CHECK(f.log.acknowledge({page.tail_after(1), page.first, ""}, 60s) == WriteOutcome::fenced);
+  CHECK(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::fenced);
+  CHECK(f.log.renew(60s) == WriteOutcome::fenced);
   const auto denied = f.log.acquire("me", 60s);
   CHECK_FALSE(denied.granted);
   CHECK(denied.paused);
@@ -216,4 +269,94 @@ TEST_CASE("a batch on its way when the subscription is paused is in the sink onc
   relay.join();
   REQUIRE(store->stored.size() == 4);
   for (std::size_t i = 0; i < 4; ++i) CHECK(store->stored[i].position == Position{i + 1});
+}
+
+TEST_CASE("a subscription moves to a sink that ends with its own event, and to no other") {
+  Fixture f;
+  for (const char* payload : {"a", "b"}) f.append(payload);
+  f.publish();
+  const Tail acked = f.tail;
+  CHECK(is_refused(f, acked));  // We lead it.
+  for (const char* payload : {"c", "d"}) f.append(payload);
+  const Batch pending = f.page();
+  REQUIRE(f.log.bind(pending, std::nullopt, 60s) == WriteOutcome::done);
+  f.log.release();
+  CHECK(is_refused(f, {}));
+  CHECK(is_refused(f, {acked.position, new_event_id()}));
+  CHECK(is_refused(f, {Position{1}, new_event_id()}));
+  CHECK(is_refused(f, {Position{5}, new_event_id()}));  // Nothing was ever bound to it.
+  EndedSink sink{acked};
+  CHECK(code_of([&] { move_to(f, sink, "\xff"); }) == ErrorCode::invalid_argument);
+  sink.while_open = [&] {  // A relay is faster.
+    SubscriptionLog relay{*f.connection, "main", f.sink};
+    CHECK(relay.acquire("other", 60s).granted);
+  };
+  CHECK(code_of([&] { move_to(f, sink); }) == ErrorCode::refused);
+
+  // That one sleeps beyond its lease: what it writes afterwards is refused.
+  const std::string expire = "UPDATE outseal_subscription SET lease_until = {long_ago}";
+  f.execute(expire);
+  f.take_lead();
+  f.execute(expire);
+  sink.while_open = nullptr;
+  CHECK(move_to(f, sink).is_verified);
+  CHECK_FALSE(sink.is_open());
+  CHECK(sink.acked() == acked);
+  CHECK(sink.mark() == "mark");
+  CHECK(sql::find_subscription(*f.connection, "main")->sink == "file:new");
+  CHECK(sql::find_subscription(*f.connection, "main")->sink_identity == "its identity");
+  CHECK(f.log.acknowledge({pending.tail_after(2), pending.first, ""}, 60s) == WriteOutcome::fenced);
+  CHECK(f.number("SELECT count(*) FROM outseal_audit WHERE act = 'subscription.move'") == 1);
+
+  EndedSink ahead{pending.tail_after(1)};  // It has a part of the batch in flight.
+  CHECK(move_to(f, ahead).tail == pending.tail_after(1));
+}
+
+TEST_CASE("who has ended stands in no operator's way, and who gives events up says why") {
+  Fixture f;
+  const auto remove = [&](const std::string& reason, bool force) {
+    return store::remove_subscription(*f.connection, "main", force,
+                                      {.actor = "me", .reason = reason});
+  };
+  CHECK(code_of([&] { remove("a test", true); }) == ErrorCode::refused);  // We lead it.
+  f.log.release();
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const auto connection = sql::open(f.store->url());
+    SubscriptionLog log{*connection, "main", f.sink};
+    ::_exit(log.acquire(this_owner(), 60s).granted ? 0 : 1);
+  }
+  int status = 1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  CHECK(code_of([&] { remove("", true); }) == ErrorCode::invalid_argument);
+  f.append("a");
+  CHECK(code_of([&] { remove("a test", false); }) == ErrorCode::refused);
+  store::record_halt(*f.connection, "main", Error{ErrorCode::refused, "relay", "a fork"});
+  CHECK(remove("a test", true).unpublished == 1);
+  CHECK(sql::list_halts(*f.connection).empty());
+  CHECK(f.number("SELECT count(*) FROM outseal_subscription") == 0);
+}
+
+TEST_CASE("an event that an operator parks is not bound by who has read it already") {
+  Fixture f{{"t"}};
+  f.append("a");
+  f.append("b", "", "others");
+  const auto id = [&](int seq) {
+    const auto row = f.connection->prepare(
+        in_dialect(f.connection->dialect(),
+                   "SELECT event_id FROM outseal_outbox WHERE seq = " + std::to_string(seq)));
+    REQUIRE(row->step());
+    return row->event_id(0);
+  };
+  const Batch page = f.page();
+  const auto park = [&](int seq, const std::string& reason) {
+    store::park(*f.connection, "main", id(seq), {.actor = "me", .reason = reason});
+  };
+  CHECK(code_of([&] { park(1, ""); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { park(2, "not its topic"); }) == ErrorCode::invalid_argument);
+  park(1, "a test");
+  CHECK(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::fenced);
+  CHECK(f.parked() == "1=parked ");
 }

@@ -56,7 +56,7 @@ TEST_CASE("an event that arrives behind queued ones is queued with them") {
   const Batch page = f.page();
   f.execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 1");
   f.execute("UPDATE outseal_parked SET state = 'queued'");
-  REQUIRE(f.log.bind(page, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::done);
   f.cursor = page.to;
   CHECK(f.parked() == "1=queued 2=queued ");
   CHECK(f.publish().bytes == "1:healed;2:a;");
@@ -70,7 +70,7 @@ TEST_CASE("a redrive page that an operator overtook is stale and writes nothing"
   f.execute("UPDATE outseal_parked SET state = 'queued'");
   const Batch page = f.page();
   f.execute("UPDATE outseal_parked SET state = 'discarded'");
-  CHECK(f.log.bind(page, std::nullopt, 60s) == Written::stale);
+  CHECK(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::stale);
   CHECK(f.number("SELECT count(*) FROM outseal_journal") == 0);
   CHECK(f.number("SELECT bound_position FROM outseal_subscription") == 0);
 }
@@ -80,8 +80,8 @@ TEST_CASE("a refusal after binding parks the event and unbinds the rest") {
   for (const char* payload : {"a", "b", "c"}) f.append(payload, "k");
   f.append("d", "other");
   const Batch batch = f.page();
-  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
-  REQUIRE(f.log.settle(batch, 1, "too odd", f.cursor, 60s) == Written::done);
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
+  REQUIRE(f.log.settle(batch, 1, "too odd", f.cursor, 60s) == WriteOutcome::done);
   f.tail = batch.tail_after(1);
   CHECK(f.parked() == "2=parked ");
   CHECK(f.log.read_journal(Position{1}).bytes == "1:a;");
@@ -95,8 +95,8 @@ TEST_CASE("a refusal of a batch's first event leaves no journal row of it") {
   f.append("a");
   f.append("b");
   const Batch batch = f.page();
-  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
-  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == Written::done);
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
+  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == WriteOutcome::done);
   CHECK(f.number("SELECT count(*) FROM outseal_journal") == 0);
   CHECK(f.publish().bytes == "1:b;");
 }
@@ -110,8 +110,8 @@ TEST_CASE("a refused redrive parks the event again and its key behind it") {
   f.execute("UPDATE outseal_outbox SET payload = 'x' WHERE seq <> 2");
   f.execute("UPDATE outseal_parked SET state = 'queued'");
   const Batch batch = f.page();
-  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
-  REQUIRE(f.log.settle(batch, 0, "still no", f.cursor, 60s) == Written::done);
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
+  REQUIRE(f.log.settle(batch, 0, "still no", f.cursor, 60s) == WriteOutcome::done);
   CHECK(f.parked() == "1=parked 2=parked 3=queued ");
   CHECK(f.number("SELECT attempts FROM outseal_parked WHERE seq = 1") == 2);
   CHECK(f.publish().bytes == "1:x;");
@@ -123,8 +123,8 @@ TEST_CASE("a queued event beyond the cursor waits until its key is read up to it
   f.append("b", "k");
   f.append("poison", "k");
   const Batch batch = f.page();  // a and b get positions, the third is parked.
-  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
-  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == Written::done);  // Back to behind a.
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
+  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == WriteOutcome::done);  // Back to behind a.
   f.execute("UPDATE outseal_outbox SET payload = 'healed' WHERE seq = 3");
   f.execute("UPDATE outseal_parked SET state = 'queued'");
   CHECK(f.publish().bytes == "1:a;");  // Not the healed one: b was not read again yet.
@@ -160,10 +160,10 @@ TEST_CASE("an event behind a queued one is queued although a later one of its ke
   f.append("b", "k");
   f.append("poison", "k");
   const Batch batch = f.page();
-  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
-  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == Written::done);
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
+  REQUIRE(f.log.settle(batch, 0, "no", f.cursor, 60s) == WriteOutcome::done);
   const Batch behind = f.page();  // b stands behind a.
   f.execute("UPDATE outseal_parked SET state = 'queued' WHERE seq = 1");
-  REQUIRE(f.log.bind(behind, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.bind(behind, std::nullopt, 60s) == WriteOutcome::done);
   CHECK(f.parked() == "1=queued 2=queued 3=parked ");
 }

@@ -57,7 +57,7 @@ TEST_CASE("an event that is committed late is published in its turn, and nothing
   Fixture f;
   const auto slow = f.store->session();
   Transaction late{*slow};
-  *slow << "SELECT outseal.append('t', '', 'x', 'late'::bytea)";  // Takes its number now.
+  *slow << "SELECT outseal.append('t', '', 'x', 'late')";  // Takes its number now.
   f.append("a");
   f.append("b");
   CHECK(f.publish().bytes == "1:a;2:b;");
@@ -71,15 +71,20 @@ TEST_CASE("an event that is committed late is published in its turn, and nothing
   CHECK(f.log.read_journal(Position{3}).bytes == "3:late;");
 }
 
+/// An event that was created long ago.
+constexpr const char* kAppendOld =
+    "INSERT INTO outseal.outbox (topic, type, payload, created_at)"
+    " VALUES ('t', 'x', 'late', to_timestamp(1))";
+
 TEST_CASE("an event that is committed late is never removed before it was published") {
   Fixture f;
+  f.appends_old = true;
   const auto slow = f.store->session();
   Transaction late{*slow};
-  *slow << "SELECT outseal.append('t', '', 'x', 'late'::bytea)";
+  *slow << kAppendOld;
   f.append("a");
   f.publish();
   late.commit();
-  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
   const store::RetentionOptions options{
       .events = 1h, .journal = std::chrono::milliseconds{0}, .step_rows = 10};
   CHECK(store::retain_step(*f.connection, "main", options) == 1);
@@ -89,29 +94,29 @@ TEST_CASE("an event that is committed late is never removed before it was publis
 
 TEST_CASE("a subscription that starts now gets what was appended before and commits later") {
   Fixture f;
+  f.appends_old = true;
   f.append("before");
   const auto slow = f.store->session();
   Transaction late{*slow};
-  *slow << "SELECT outseal.append('t', '', 'x', 'late'::bytea)";
+  *slow << kAppendOld;
   f.append("ended");  // The open transaction is not the highest that the snapshot knows of.
   SubscriptionLog log{*f.connection, "late", f.sink};
   CHECK(log.declare({.name = "late",
                      .topics = {"*"},
                      .sink = "file:y",
                      .event_source = {},
-                     .start = store::Start::now}));
+                     .start = Start::now}));
   f.append("after");
   const auto acquisition = log.acquire("me", 60s);
   REQUIRE(acquisition.granted);
   const Batch first = log.read_page(acquisition.state.cursor, {}, {});
   CHECK(first.bytes == "1:after;");
-  REQUIRE(log.bind(first, std::nullopt, 60s) == Written::done);
+  REQUIRE(log.bind(first, std::nullopt, 60s) == WriteOutcome::done);
   late.commit();
   const Batch second = log.read_page(first.to, first.tail_after(1), {});
   CHECK(second.bytes == "2:late;");
   // All went to main; of what belongs to late nothing is acknowledged.
   f.publish();
-  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
   const store::RetentionOptions options{
       .events = 1h, .journal = std::chrono::milliseconds{0}, .step_rows = 10};
   CHECK(store::retain_step(*f.connection, "main", options) == 2);
@@ -121,11 +126,8 @@ TEST_CASE("a subscription that starts now gets what was appended before and comm
 TEST_CASE("a start that belongs to another cluster is not taken for a place in this one") {
   Fixture f;
   SubscriptionLog log{*f.connection, "late", f.sink};
-  log.declare({.name = "late",
-               .topics = {"*"},
-               .sink = "file:y",
-               .event_source = {},
-               .start = store::Start::now});
+  log.declare(
+      {.name = "late", .topics = {"*"}, .sink = "file:y", .event_source = {}, .start = Start::now});
   CHECK(store::find_start(*f.connection, "late").has_value());
   f.execute("UPDATE outseal_subscription SET source_system = '1' WHERE name = 'late'");
   CHECK_FALSE(store::find_start(*f.connection, "late").has_value());
@@ -137,7 +139,7 @@ TEST_CASE("a transaction that is rolled back leaves a hole in the numbers and no
   const auto session = f.store->session();
   {
     Transaction tx{*session};
-    *session << "SELECT outseal.append('t', '', 'x', 'never'::bytea)";
+    *session << "SELECT outseal.append('t', '', 'x', 'never')";
   }
   f.append("a");
   CHECK(f.publish().bytes == "1:a;");
@@ -150,7 +152,7 @@ TEST_CASE("whatever becomes of the connection that reads ahead, no event is pass
   const auto there = sql::open(Url::parse("--db", other.url()));
   store::migrate_up(*there, store::newest_version(there->dialect()), {});
   f.execute(
-      "INSERT INTO outseal_outbox (topic, type, payload) SELECT 't', 'x', i::text::bytea"
+      "INSERT INTO outseal_outbox (topic, type, payload) SELECT 't', 'x', i::text"
       " FROM generate_series(1, 9) i");
   int tries = 0;
   const std::vector<store::OpenConnection> ways{
@@ -199,6 +201,12 @@ TEST_CASE("large payloads are published, read again and redriven like small ones
   const std::string redriven = "3:apoison" + large + ";4:b" + large + ";";
   CHECK(f.publish().bytes == redriven);
   CHECK(f.log.read_journal(Position{3}).bytes == redriven);
+}
+
+TEST_CASE("the server is of the version that was asked for") {
+  const char* const asked = std::getenv("OUTSEAL_POSTGRES_VERSION");
+  if (asked == nullptr) return;
+  CHECK(std::stoi(shared_server().execute("SHOW server_version_num")) / 10'000 == std::atoi(asked));
 }
 
 TEST_CASE("who finds another cluster's cursor is refused, although a lease came with it") {

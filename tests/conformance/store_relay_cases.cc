@@ -1,5 +1,9 @@
 // What the relay may rely on: lease and fence, pages, the intent, retention.
+#include <tuple>
+
+#include "conformance/store_helpers.h"
 #include "conformance/store_relay_fixture.h"
+#include "store/pause.h"
 #include "store/retention.h"
 #include "store/status.h"
 
@@ -8,7 +12,7 @@ using namespace outseal::test;
 
 TEST_CASE("a subscription keeps the sink, topics and source that it was declared with") {
   Fixture f;
-  const auto redeclare = [&](store::SubscriptionSpec spec) {
+  const auto redeclare = [&](SubscriptionSpec spec) {
     try {
       f.log.declare(spec);
       return true;
@@ -22,8 +26,8 @@ TEST_CASE("a subscription keeps the sink, topics and source that it was declared
   CHECK_FALSE(redeclare({.name = "main", .topics = {"*"}, .sink = "file:y", .event_source = {}}));
   CHECK_FALSE(redeclare({.name = "main", .topics = {"a"}, .sink = "file:x", .event_source = {}}));
   CHECK_FALSE(redeclare({.name = "main", .topics = {"*"}, .sink = "file:x", .event_source = "/z"}));
-  CHECK(store::find_subscription(*f.connection, "main")->event_source == "/outseal/main");
-  CHECK_FALSE(store::find_subscription(*f.connection, "other").has_value());
+  CHECK(sql::find_subscription(*f.connection, "main")->event_source == "/outseal/main");
+  CHECK_FALSE(sql::find_subscription(*f.connection, "other").has_value());
   CHECK_THROWS_AS(f.log.declare({.name = "a b", .topics = {}, .sink = "", .event_source = {}}),
                   Error);
 }
@@ -35,10 +39,10 @@ TEST_CASE("a lease is denied while it lasts and taken when it has run out") {
   CHECK_FALSE(denied.granted);
   CHECK(denied.holder == "me");
   CHECK(denied.remaining > 0ms);
-  CHECK(f.log.renew(1ms) == Written::done);
+  CHECK(f.log.renew(1ms) == WriteOutcome::done);
   while (!other.acquire("other", 60s).granted) {
   }
-  CHECK(f.log.renew(60s) == Written::fenced);
+  CHECK(f.log.renew(60s) == WriteOutcome::fenced);
 }
 
 TEST_CASE("who leads next learns what the sink said with the last acknowledgement") {
@@ -46,9 +50,9 @@ TEST_CASE("who leads next learns what the sink said with the last acknowledgemen
   f.append("a");
   f.append("b");
   const Batch page = f.page();
-  REQUIRE(f.log.bind(page, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::done);
   REQUIRE(f.log.acknowledge({page.tail_after(2), page.first, "where 2 ends"}, 60s) ==
-          Written::done);
+          WriteOutcome::done);
   f.log.release();
   SubscriptionLog other{*f.connection, "main", f.sink};
   CHECK(other.acquire("other", 60s).state.mark == "where 2 ends");
@@ -65,16 +69,16 @@ TEST_CASE("a relay that lost its lease can write nothing") {
   Fixture f;
   f.append("a");
   const Batch page = f.page();
-  REQUIRE(f.log.bind(page, std::nullopt, 1ms) == Written::done);
+  REQUIRE(f.log.bind(page, std::nullopt, 1ms) == WriteOutcome::done);
   SubscriptionLog other{*f.connection, "main", f.sink};
   while (!other.acquire("other", 60s).granted) {
   }
   const auto version = f.number("SELECT version FROM outseal_subscription");
   Cursor cursor;
-  CHECK(f.log.acknowledge({page.tail_after(1), page.first, ""}, 60s) == Written::fenced);
-  CHECK(f.log.settle(page, 0, "no", cursor, 60s) == Written::fenced);
-  CHECK(f.log.bind(page, std::nullopt, 60s) == Written::fenced);
-  CHECK(f.log.renew(60s) == Written::fenced);
+  CHECK(f.log.acknowledge({page.tail_after(1), page.first, ""}, 60s) == WriteOutcome::fenced);
+  CHECK(f.log.settle(page, 0, "no", cursor, 60s) == WriteOutcome::fenced);
+  CHECK(f.log.bind(page, std::nullopt, 60s) == WriteOutcome::fenced);
+  CHECK(f.log.renew(60s) == WriteOutcome::fenced);
   f.log.release();
   CHECK(f.number("SELECT version FROM outseal_subscription") == version);
   CHECK(f.number("SELECT count(*) FROM outseal_parked") == 0);
@@ -137,7 +141,7 @@ TEST_CASE("a bound batch is read again with the same bytes and the right predece
   for (const char* payload : {"a", "b", "c"}) f.append(payload);
   const Batch first = f.publish(2);
   const Batch second = f.page();
-  REQUIRE(f.log.bind(second, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.bind(second, std::nullopt, 60s) == WriteOutcome::done);
   f.append("later");
   f.take_lead();
   CHECK(f.state.bound == Position{3});
@@ -154,7 +158,7 @@ TEST_CASE("a bound event that was changed or removed is refused, not guessed") {
   Fixture f;
   f.append("a");
   f.append("b");
-  REQUIRE(f.log.bind(f.page(), std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.bind(f.page(), std::nullopt, 60s) == WriteOutcome::done);
   f.execute("UPDATE outseal_outbox SET payload = 'z' WHERE seq = 1");
   CHECK_THROWS_AS(f.log.read_journal(Position{1}), Error);
   f.execute("UPDATE outseal_outbox SET payload = 'a' WHERE seq = 1");
@@ -165,12 +169,12 @@ TEST_CASE("a bound event that was changed or removed is refused, not guessed") {
 
 TEST_CASE("retention removes what is acknowledged and old, never anything else") {
   Fixture f;
+  f.appends_old = true;
   for (int i = 0; i < 5; ++i) f.append("old" + std::to_string(i));
   f.append("poison", "k");
   f.publish(3);
   f.publish(3);
   f.append("unpublished");
-  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
   const store::RetentionOptions options{.events = 1h, .journal = 0ms, .step_rows = 2};
   CHECK(store::retain_step(*f.connection, "main", {.events = 0ms, .journal = 0ms}) == 0);
   CHECK(store::retain_step(*f.connection, "main", options) == 2);
@@ -180,6 +184,7 @@ TEST_CASE("retention removes what is acknowledged and old, never anything else")
   CHECK(f.number("SELECT count(*) FROM outseal_outbox") == 2);
   CHECK(f.publish().bytes == "6:unpublished;");
   CHECK(store::retain_step(*f.connection, "main", options) == 1);
+  f.appends_old = false;
   f.append("young");
   f.publish();
   CHECK(store::retain_step(*f.connection, "main", options) == 0);
@@ -187,19 +192,19 @@ TEST_CASE("retention removes what is acknowledged and old, never anything else")
 
 TEST_CASE("retention waits for the slowest subscription and for events in flight") {
   Fixture f;
+  f.appends_old = true;
   f.append("a");
   SubscriptionLog slow{*f.connection, "slow", f.sink};
   slow.declare({.name = "slow", .topics = {"*"}, .sink = "file:y", .event_source = {}});
-  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
   f.publish();
   const store::RetentionOptions options{.events = 1h, .journal = 0ms, .step_rows = 10};
   CHECK(store::retain_step(*f.connection, "main", options) == 0);
   const auto lease = slow.acquire("me", 60s);
   REQUIRE(lease.granted);
   const Batch batch = slow.read_page(lease.state.cursor, {}, {});
-  REQUIRE(slow.bind(batch, std::nullopt, 60s) == Written::done);
+  REQUIRE(slow.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
   CHECK(store::retain_step(*f.connection, "main", options) == 0);
-  REQUIRE(slow.acknowledge({batch.tail_after(1), batch.first, ""}, 60s) == Written::done);
+  REQUIRE(slow.acknowledge({batch.tail_after(1), batch.first, ""}, 60s) == WriteOutcome::done);
   CHECK(store::retain_step(*f.connection, "main", options) == 1);
 }
 
@@ -221,12 +226,12 @@ TEST_CASE("journal retention keeps the last acknowledged batch") {
 
 TEST_CASE("a subscription that has read nothing may be declared anew, later it may not") {
   Fixture f;
-  const store::SubscriptionSpec other{
+  const SubscriptionSpec other{
       .name = "main", .topics = {"a"}, .sink = "file:y", .event_source = "/z"};
   CHECK_THROWS_AS(f.log.declare(other), Error);  // Somebody leads it.
   f.log.release();
   CHECK_FALSE(f.log.declare(other));
-  CHECK(store::find_subscription(*f.connection, "main")->sink == "file:y");
+  CHECK(sql::find_subscription(*f.connection, "main")->sink == "file:y");
   f.take_lead();
   f.append("x", "", "a");
   f.publish();
@@ -246,10 +251,10 @@ TEST_CASE("a lease that a clock set back has stretched locks nobody out") {
 
 TEST_CASE("numbers go on after retention emptied the outbox") {
   Fixture f;
+  f.appends_old = true;
   f.append("a");
   f.append("b");
   f.publish();
-  f.execute("UPDATE outseal_outbox SET created_at = {long_ago}");
   CHECK(store::retain_step(*f.connection, "main", {.events = 1h, .journal = 0ms}) == 2);
   f.append("c");
   CHECK(f.number("SELECT seq FROM outseal_outbox") == 3);
@@ -268,8 +273,70 @@ TEST_CASE("positions and numbers pass 2^31 and 2^53") {
   const Batch batch = f.page();
   REQUIRE(batch.size() == 1);
   CHECK(batch.entries[0].seq == Seq{kFar + 1});
-  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == Written::done);
+  REQUIRE(f.log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
   CHECK(f.number("SELECT bound_position FROM outseal_subscription") == kFar + 1);
   CHECK(f.log.read_journal(Position{static_cast<std::uint64_t>(kFar) + 1}).bytes ==
         std::to_string(kFar + 1) + ":b;");
+}
+
+TEST_CASE("every payload is read as it was appended, byte for byte") {
+  Fixture f;
+  const std::vector<std::string> payloads{R"({"path":"C:\\new","price":"5 \u20ac"})",
+                                          "",
+                                          "\\",
+                                          R"(\x7b7d)",
+                                          R"(\x)",
+                                          R"(\xyz)",
+                                          "\xc3\xa4\n\ttext",
+                                          std::string{"a\0b", 3},
+                                          std::string(5'000, 'l')};
+  std::string expected;
+  int position = 0;
+  for (const char* type : {"application/json", "text/plain", "application/octet-stream"}) {
+    Transaction tx{*f.session};
+    for (const std::string& payload : payloads) {
+      outseal::append(tx, {.topic = "t", .type = "x", .payload = payload, .content_type = type});
+      expected += std::to_string(++position) + ":" + payload + ";";
+    }
+    tx.commit();
+  }
+  {
+    const std::string binary{"\xff\x00", 2};
+    Transaction tx{*f.session};
+    const Event event{
+        .topic = "t", .type = "x", .payload = binary, .content_type = "application/octet-stream"};
+    outseal::append(tx, event);
+    tx.commit();
+    expected += std::to_string(++position) + ":" + binary + ";";
+  }
+  CHECK(f.publish().bytes == expected);
+}
+
+TEST_CASE("the tables refuse what cannot be true, whoever writes it") {
+  Fixture f;
+  for (const char* payload : {"a", "poison", "poison"}) f.append(payload);
+  f.publish();
+  std::ignore = execute(*f.session, charge("k1"), [](Transaction&) { return Reply{}; });
+  CHECK(store::pause(*f.connection, "main", {.actor = "me", .reason = "a test"}));
+  for (const char* statement :
+       {"UPDATE outseal_subscription SET acked_position = bound_position + 1",
+        "UPDATE outseal_subscription SET state = 'odd'",
+        "UPDATE outseal_parked SET state = 'redriven'", "UPDATE outseal_parked SET position = seq",
+        "UPDATE outseal_parked SET state = 'redriven', position = 7",  // Two at one position.
+        "UPDATE outseal_idempotency SET state = 'odd', expires_at = NULL",
+        "INSERT INTO outseal_idempotency SELECT * FROM outseal_idempotency",
+        "UPDATE outseal_idempotency SET body = NULL",
+        "UPDATE outseal_idempotency SET expires_at = NULL",
+        "UPDATE outseal_idempotency SET state = 'in_progress'",
+        "UPDATE outseal_idempotency SET scope = ''", "UPDATE outseal_idempotency SET attempts = 0",
+        "UPDATE outseal_idempotency SET fingerprint = substr(fingerprint, 2)",
+        "UPDATE outseal_idempotency SET key_hash = substr(key_hash, 2)",
+        "UPDATE outseal_audit SET actor = 'another'", "DELETE FROM outseal_audit",
+        "INSERT INTO outseal_audit (at, actor, act, subject, detail, prev_hash, hash)"
+        " SELECT at, actor, act, subject, detail, prev_hash, hash FROM outseal_audit"}) {
+    INFO(statement);
+    CHECK(code_of([&] { f.execute(statement); }) == ErrorCode::constraint);
+  }
+  if (f.connection->dialect() == "postgresql")
+    CHECK(code_of([&] { f.execute("TRUNCATE outseal_audit"); }) == ErrorCode::constraint);
 }

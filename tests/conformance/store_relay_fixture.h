@@ -19,7 +19,6 @@ namespace outseal::test {
 
 using namespace std::chrono_literals;
 using store::SubscriptionLog;
-using store::Written;
 
 /// Encodes as "position:payload;" and refuses what starts with "poison".
 class EncodingSink final : public Sink {
@@ -44,9 +43,10 @@ struct Fixture {
   std::unique_ptr<sql::Connection> connection = sql::open(store->url());
   EncodingSink sink;
   SubscriptionLog log{*connection, "main", sink};
-  store::SubscriptionState state;
+  SubscriptionState state;
   Cursor cursor;
   Tail tail;
+  bool appends_old = false;  ///< What is appended was created long ago.
 
   explicit Fixture(std::vector<std::string> topics = {"*"}) {
     log.declare(
@@ -62,12 +62,21 @@ struct Fixture {
   }
   void append(const std::string& payload, const std::string& key = "",
               const std::string& topic = "t") {
+    if (appends_old) {
+      const bool sqlite = connection->dialect() == "sqlite";
+      return execute(
+          "INSERT INTO outseal_outbox (topic, key, type, payload, content_type,"
+          " created_at) VALUES ('" +
+          topic + "', '" + key + "', 'x', " +
+          (sqlite ? "CAST('" + payload + "' AS BLOB)" : "'" + payload + "'") +
+          ", 'application/octet-stream', {long_ago})");
+    }
     Transaction tx{*session};
     outseal::append(tx, {.topic = topic,
                          .key = key,
                          .type = "x",
                          .payload = payload,
-                         .content_type = "application/octet-stream"});
+                         .content_type = "text/plain"});
     tx.commit();
   }
   Batch page(std::size_t events_max = 100) {
@@ -76,11 +85,11 @@ struct Fixture {
   /// Binds and acknowledges one page.
   Batch publish(std::size_t events_max = 100) {
     Batch batch = page(events_max);
-    REQUIRE(log.bind(batch, std::nullopt, 60s) == Written::done);
+    REQUIRE(log.bind(batch, std::nullopt, 60s) == WriteOutcome::done);
     cursor = batch.to;
     if (!batch.entries.empty()) {
       tail = batch.tail_after(batch.size());
-      REQUIRE(log.acknowledge({tail, batch.first, "mark"}, 60s) == Written::done);
+      REQUIRE(log.acknowledge({tail, batch.first, "mark"}, 60s) == WriteOutcome::done);
     }
     return batch;
   }

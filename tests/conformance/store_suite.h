@@ -32,8 +32,9 @@ class StoreUnderTest {
   virtual void use_numbers_up_to(std::int64_t seq) const = 0;
 };
 
-/// SQL of the cases as `dialect` has it. They call tables outseal_NAME, a time long ago {long_ago}
-/// and the length of a day {day}, and are in other respects SQL that every database understands.
+/// SQL of the cases as `dialect` has it. They call tables outseal_NAME, the column of a
+/// binary payload {payload_bytes}, a time long ago {long_ago} and the length of a day {day}, and
+/// are in other respects SQL that every database understands.
 inline std::string in_dialect(std::string_view dialect, std::string sql) {
   const auto replace = [&sql](std::string_view word, std::string_view by) {
     for (std::size_t at = 0; (at = sql.find(word, at)) != std::string::npos; at += by.size())
@@ -42,6 +43,7 @@ inline std::string in_dialect(std::string_view dialect, std::string sql) {
   const bool sqlite = dialect == "sqlite";
   if (!sqlite) replace("outseal_", "outseal.");
   replace("{long_ago}", sqlite ? "1" : "to_timestamp(1)");
+  replace("{payload_bytes}", sqlite ? "payload" : "payload_bytes");
   replace("{day}", sqlite ? "86400000" : "interval '1 day'");
   return sql;
 }

@@ -1,6 +1,9 @@
 // What a service may rely on: transactions and append.
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "conformance/store_helpers.h"
 #include "conformance/store_suite.h"
@@ -48,7 +51,7 @@ TEST_CASE("kept statements serve many transactions of their session and of no ot
   const auto store = make_store();
   const auto session = store->session();
   const auto other = store->session();
-  Statements statements{*session};
+  StatementCache statements{*session};
   for (int i = 0; i < 3; ++i) {
     Transaction tx{*session, {.statements = &statements}};
     append(tx, paid());
@@ -93,9 +96,10 @@ TEST_CASE("an event arrives in the outbox as it was given") {
     tx.commit();
   }
   const auto connection = sql::open(store->url());
-  const auto row = connection->prepare(in_dialect(
-      connection->dialect(),
-      "SELECT event_id, topic, key, type, headers, payload, content_type FROM outseal_outbox"));
+  const auto row = connection->prepare(
+      in_dialect(connection->dialect(),
+                 "SELECT event_id, topic, key, type, headers, {payload_bytes}, content_type"
+                 " FROM outseal_outbox"));
   REQUIRE(row->step());
   CHECK(row->text(0) == id.to_string());
   CHECK(row->text(1) == "payments");
@@ -187,12 +191,207 @@ TEST_CASE("nothing is appended or committed after the transaction has ended") {
   CHECK(balance(*session, 1) == 100);
 }
 
+TEST_CASE("a failed commit costs nothing but itself, also when the service rolls it back") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Event event = paid();
+  event.id = new_event_id();
+  {
+    Transaction tx{*session};
+    append(tx, event);
+    tx.commit();
+  }
+  {
+    Transaction first{*session};
+    try {
+      append(first, event);
+      first.commit();
+      FAIL("an event id was used twice");
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::constraint);
+      CHECK(error.table() == in_dialect(*session, "outseal_outbox"));
+    }
+    *session << "ROLLBACK";
+    Transaction second{*session};
+    *session << "UPDATE account SET balance = 0 WHERE id = 1";
+    append(second, paid());
+    first.rollback();  // Ends nothing but its own.
+    second.commit();
+  }
+  CHECK(count(*session, "outseal_outbox") == 2);
+  CHECK(balance(*session, 1) == 0);
+}
+
+TEST_CASE("an old transaction never ends a newer one of its session") {
+  const auto store = make_store();
+  const auto session = store->session();
+  auto old = std::make_unique<Transaction>(*session);
+  append(*old, paid());
+  *session << "ROLLBACK";
+  Transaction newer{*session};
+  append(newer, paid());
+  CHECK(code_of([&] { append(*old, paid()); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { old->commit(); }) == ErrorCode::storage);
+  old.reset();
+  append(newer, paid());
+  newer.commit();
+  CHECK(count(*session, "outseal_outbox") == 2);
+}
+
+TEST_CASE("rollback undoes all, at once and only once") {
+  const auto store = make_store();
+  const auto session = store->session();
+  {
+    Transaction tx{*session};
+    *session << "UPDATE account SET balance = 0 WHERE id = 1";
+    append(tx, paid());
+    tx.rollback();
+    tx.rollback();
+    CHECK(code_of([&] { append(tx, paid()); }) == ErrorCode::invalid_argument);
+    CHECK(code_of([&] { tx.commit(); }) == ErrorCode::storage);
+    *session << "UPDATE account SET balance = 50 WHERE id = 1";  // The session is free.
+    Transaction next{*session};
+    append(next, paid());
+    next.commit();
+    CHECK(code_of([&] { next.rollback(); }) == ErrorCode::invalid_argument);
+  }
+  session->begin();
+  Transaction joined = Transaction::join(*session);
+  append(joined, paid());
+  CHECK(code_of([&] { joined.rollback(); }) == ErrorCode::invalid_argument);
+  session->commit();
+  CHECK(count(*session, "outseal_outbox") == 2);
+  CHECK(balance(*session, 1) == 50);
+}
+
+TEST_CASE("a transaction that the service began after a ROLLBACK is neither committed nor undone") {
+  const auto store = make_store();
+  const auto session = store->session();
+  {
+    Transaction tx{*session};
+    append(tx, paid());
+    *session << "ROLLBACK";
+    *session << "BEGIN";
+    *session << "UPDATE account SET balance = 95 WHERE id = 1";
+    CHECK(code_of([&] { tx.commit(); }) == ErrorCode::storage);
+    *session << "UPDATE account SET balance = 90 WHERE id = 2";
+  }
+  *session << "COMMIT";
+  CHECK(balance(*session, 1) == 95);
+  CHECK(balance(*session, 2) == 90);
+  CHECK(count(*session, "outseal_outbox") == 0);
+}
+
+TEST_CASE("a session that is closed or reconnected ends its transactions and stays usable") {
+  const auto store = make_store();
+  for (const bool kept : {false, true}) {
+    CAPTURE(kept);
+    const auto session = store->session();
+    {
+      std::optional<StatementCache> statements;
+      if (kept) statements.emplace(*session);
+      Transaction tx{*session, {.statements = kept ? &*statements : nullptr}};
+      *session << "UPDATE account SET balance = 0 WHERE id = 1";
+      append(tx, paid());
+      session->reconnect();
+      CHECK(code_of([&] { append(tx, paid()); }) == ErrorCode::unreachable);
+      CHECK(code_of([&] { tx.commit(); }) == ErrorCode::unreachable);
+    }
+    {
+      Transaction tx{*session};
+      append(tx, paid());
+      session->reconnect();
+    }
+    {
+      Transaction ended{*session};
+      append(ended, paid());
+      *session << "ROLLBACK";
+      CHECK(code_of([&] { ended.commit(); }) == ErrorCode::storage);
+      session->begin();
+      *session << "UPDATE account SET balance = 0 WHERE id = 1";
+      session->reconnect();
+    }
+    {
+      session->begin();
+      Transaction joined = Transaction::join(*session);
+      append(joined, paid());
+      session->reconnect();
+      CHECK(code_of([&] { append(joined, paid()); }) == ErrorCode::unreachable);
+    }
+    Transaction tx{*session};  // Nothing holds the database any more.
+    append(tx, paid());
+    tx.commit();
+  }
+  const auto session = store->session();
+  CHECK(count(*session, "outseal_outbox") == 2);
+  CHECK(balance(*session, 1) == 100);
+  CHECK(code_of([&] {
+          return execute(*session, charge("k"), [&](Transaction& tx) {
+            append(tx, paid());
+            session->reconnect();
+            return Reply{};
+          });
+        }) == ErrorCode::unreachable);
+  CHECK(count(*session, "outseal_outbox") == 2);
+}
+
 TEST_CASE("statements of a session that was reconnected are refused") {
   const auto store = make_store();
   const auto session = store->session();
   const auto other = store->session();
-  Statements statements{*other};  // As if `session` had been leased another connection.
+  StatementCache statements{*other};  // As if `session` had been leased another connection.
   CHECK(code_of([&] {
           Transaction tx{*session, {.statements = &statements}};
         }) == ErrorCode::invalid_config);
+}
+
+TEST_CASE("a joined transaction writes into no other one of its session") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const auto refused = [](Transaction& tx) {
+    return code_of([&] { append(tx, paid()); }) == ErrorCode::invalid_argument &&
+           code_of([&] { return receive(tx, "s", new_event_id()); }) == ErrorCode::invalid_argument;
+  };
+  for (int i = 0; i < 2; ++i) {  // The first time nobody has watched the session's BEGIN.
+    for (const char* end : {"ROLLBACK", "COMMIT"}) {
+      *session << "BEGIN";
+      *session << "UPDATE account SET balance = 100 WHERE id = 1";
+      Transaction joined = Transaction::join(*session);
+      *session << "SAVEPOINT a";
+      append(joined, paid());
+      *session << "ROLLBACK TO a";
+      append(joined, paid());
+      *session << end;
+      CHECK(refused(joined));
+      *session << "BEGIN";
+      CHECK(refused(joined));
+      Transaction next = Transaction::join(*session);
+      append(next, paid());
+      CHECK(refused(joined));
+      *session << "COMMIT";
+    }
+  }
+  CHECK(count(*session, "outseal_outbox") == 6);
+  std::optional<Transaction> first{std::in_place, *session};
+  Transaction joined = Transaction::join(*session);
+  append(joined, paid());
+  first->commit();
+  Transaction second{*session};
+  CHECK(refused(joined));
+  second.commit();
+  CHECK(count(*session, "outseal_outbox") == 7);
+}
+
+TEST_CASE("no savepoint of a handler's own stands in for that of execute()") {
+  const auto store = make_store();
+  const auto session = store->session();
+  const auto result = execute(*session, charge("k"), [&](Transaction& tx) {
+    *session << "UPDATE account SET balance = 0 WHERE id = 1";
+    append(tx, paid());
+    *session << "SAVEPOINT outseal_handler";
+    return Reply{.verdict = Verdict::final_failure, .status = 402};
+  });
+  CHECK(result.outcome == Outcome::executed);
+  CHECK(balance(*session, 1) == 100);
+  CHECK(count(*session, "outseal_outbox") == 0);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# test.sh BUILD_DIR CXX: installs BUILD_DIR into a temporary prefix, builds the stranger's
-# project against it and runs both it and the installed programs.
+# test.sh BUILD_DIR CXX: installs BUILD_DIR into a temporary prefix, checks how that was built,
+# builds the stranger's project against it and runs both it and the installed programs.
 set -euo pipefail
 build=$1 cxx=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,6 +11,8 @@ cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
 for program in outseal-migrate outseal-relay outseal-reconcile; do
   "$work/prefix/bin/$program" --help >/dev/null
 done
+
+"$here/hardening.sh" "$work/prefix"
 
 cmake -S "$here" -B "$work/build" -G Ninja -DCMAKE_CXX_COMPILER="$cxx" \
   -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/configure.log"

@@ -17,9 +17,8 @@ EventId Contents::add(Content content) {
   return EventId{bytes};
 }
 
-Content& Contents::of(const EventId& id) {
-  const auto number = static_cast<std::size_t>(id.bytes()[14] << 8U | id.bytes()[15]);
-  return contents_.at(number - 1);
+std::size_t Contents::index_of(const EventId& id) {
+  return static_cast<std::size_t>(id.bytes()[14] << 8U | id.bytes()[15]) - 1;
 }
 
 void SimDatabase::commit(SimEvent event) {
@@ -84,7 +83,7 @@ relay::Input SimDatabase::acquire(const std::string& owner, Milliseconds now) {
   row_.owner = owner;
   ++row_.epoch;
   write(now);
-  store::SubscriptionState state;
+  SubscriptionState state;
   state.cursor.after_seq = row_.after;
   state.bound = row_.bound;
   state.acked = row_.acked;
@@ -134,7 +133,7 @@ void SimDatabase::take(std::size_t index, Batch& page, Keys& blocked) const {
   const SimEvent& event = row_.events[index];
   if (!event.key.empty() && blocked.contains(event.key)) {
     page.parked.push_back({seq_of(index), true, "behind"});
-  } else if (contents_->of(event.id).refused_early) {
+  } else if (contents.of(event.id).refused_early) {
     page.parked.push_back({seq_of(index), false, "refused"});
     if (mutant_ != Mutant::no_key_block) blocked.insert(event.key);
   } else {
@@ -208,7 +207,7 @@ relay::Input SimDatabase::bind(const relay::Bind& bind, const Fence& fence, Mill
   return relay::Bound{};
 }
 
-relay::Input SimDatabase::acknowledge(const store::Ack& ack, const Fence& fence, Milliseconds now) {
+relay::Input SimDatabase::acknowledge(const Ack& ack, const Fence& fence, Milliseconds now) {
   if (!passes(fence)) {
     coverage_->note(Seen::fenced_acknowledge);
     return relay::Fenced{};
@@ -276,7 +275,7 @@ void SimDatabase::write(Milliseconds now) {
   row_.leased_until = now + lease_;
 }
 
-void SimDatabase::apply(const store::Ack& ack) {
+void SimDatabase::apply(const Ack& ack) {
   if (mutant_ != Mutant::no_epoch_check) {
     if (ack.tail.position != row_.bound) fail("acknowledged another position than the pending one");
     if (row_.journal.empty() || row_.journal.back().first != ack.first) {
@@ -356,8 +355,15 @@ void SimDatabase::forget_owner(const std::string& owner) {
 
 bool SimDatabase::is_drained() const {
   return row_.acked.position == row_.bound && index_of(row_.after) + 1 == row_.events.size() &&
-         std::none_of(row_.events.begin(), row_.events.end(),
-                      [](const SimEvent& event) { return event.is_open(); });
+         std::none_of(row_.events.begin(), row_.events.end(), [this](const SimEvent& event) {
+           const auto index = static_cast<std::size_t>(&event - row_.events.data());
+           return event.parked == Parked::queued && !is_blocked(index, false);
+         });
+}
+
+bool SimDatabase::has_open() const {
+  return std::any_of(row_.events.begin(), row_.events.end(),
+                     [](const SimEvent& event) { return event.is_open(); });
 }
 
 std::vector<test::CommittedEvent> SimDatabase::history() const {

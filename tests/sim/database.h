@@ -17,6 +17,8 @@ namespace outseal::sim {
 
 using relay::Milliseconds;
 
+class Digest;
+
 /// A guard of the protocol that is switched off, to see that the simulation misses it.
 enum class Mutant {
   none,
@@ -27,6 +29,7 @@ enum class Mutant {
   blind_redrive,      ///< Queued events are redriven before a parked one of their key.
   eager_redrive,      ///< Queued events are redriven before the cursor has come back to them.
   no_sink_condition,  ///< The sink appends whatever comes.
+  position_only,      ///< The sink compares the position before an event, not which event is there.
   no_durable_ack,     ///< The sink loses acknowledged events when it restarts.
 };
 
@@ -41,9 +44,12 @@ struct Content {
 class Contents {
  public:
   EventId add(Content content);
-  Content& of(const EventId& id);
+  Content& of(const EventId& id) { return contents_.at(index_of(id)); }
+  const Content& of(const EventId& id) const { return contents_.at(index_of(id)); }
 
  private:
+  static std::size_t index_of(const EventId& id);
+
   std::vector<Content> contents_;  ///< By the number that the id holds.
 };
 
@@ -53,9 +59,7 @@ struct SimEvent {
 
   EventId id;
   std::string key;
-  bool ours = true;            ///< It matches the subscription's topics.
-  bool refused_early = false;  ///< Sink::encode refuses it.
-  bool rejected_late = false;  ///< The sink rejects it when it is delivered.
+  bool ours = true;  ///< It matches the subscription's topics.
   Parked parked = Parked::no;
   bool given_up = false;  ///< An operator discarded it.
   bool behind = false;    ///< Parked only because an earlier event of its key is.
@@ -88,15 +92,18 @@ class SimDatabase {
     Milliseconds lease{0};
   };
 
-  SimDatabase(const Options& options, Contents& contents, Coverage& coverage)
+  SimDatabase(const Options& options, Coverage& coverage)
       : mutant_{options.mutant},
         page_events_{options.page_events},
         lease_{options.lease},
-        contents_{&contents},
         coverage_{&coverage} {}
+
+  Contents contents;
 
   /// Commits one event of a producer.
   void commit(SimEvent event);
+  /// Most events in a page from now on.
+  void set_page_events(std::size_t count) { page_events_ = count; }
   /// Does what `request` asks for, at once and as a whole.
   DatabaseReply run(const DatabaseRequest& request, Milliseconds now);
 
@@ -117,14 +124,20 @@ class SimDatabase {
   void back_up() { backup_ = row_; }
   void restore();
 
+  /// Nothing is left that a relay could do: what is queued stands behind a parked event.
   bool is_drained() const;
+  bool has_open() const;
   std::uint64_t epoch() const { return row_.epoch; }
+  Fence fence() const { return {row_.epoch, row_.version}; }
+  bool is_leased(Milliseconds now) const { return !row_.owner.empty() && now < row_.leased_until; }
   const std::string& holder() const { return row_.owner; }
   Position acked() const { return row_.acked.position; }
   const std::vector<SimEvent>& events() const { return row_.events; }
   std::vector<test::CommittedEvent> history() const;
   /// What broke inside the database; empty if nothing did.
   const std::string& broken() const { return broken_; }
+  /// For the explorer: all that decides about what comes, but for owners, leases and fences.
+  void canonical(Digest& digest) const;
 
  private:
   struct JournalRow {
@@ -149,6 +162,7 @@ class SimDatabase {
     Milliseconds leased_until{0};
   };
 
+  static void canonical(const Row& row, Digest& digest);
   static std::size_t index_of(Seq seq) { return static_cast<std::size_t>(seq.value() - 1); }
   static Seq seq_of(std::size_t index) { return Seq{static_cast<std::int64_t>(index) + 1}; }
 
@@ -160,13 +174,13 @@ class SimDatabase {
   void take(std::size_t index, Batch& page, Keys& blocked) const;
   relay::Input read_journal(Position position) const;
   relay::Input bind(const relay::Bind& bind, const Fence& fence, Milliseconds now);
-  relay::Input acknowledge(const store::Ack& ack, const Fence& fence, Milliseconds now);
+  relay::Input acknowledge(const Ack& ack, const Fence& fence, Milliseconds now);
   relay::Input settle(const relay::Settle& settle, const Fence& fence, Milliseconds now);
 
   bool is_stale(const Batch& batch) const;
   bool passes(const Fence& fence) const;
   void write(Milliseconds now);
-  void apply(const store::Ack& ack);
+  void apply(const Ack& ack);
   void park(const ParkedEntry& entry);
   void queue_behind(std::size_t index);
   bool is_blocked(std::size_t index, bool by_queued) const;
@@ -175,7 +189,6 @@ class SimDatabase {
   Mutant mutant_;
   std::size_t page_events_;
   Milliseconds lease_;
-  Contents* contents_;
   Coverage* coverage_;
   Row row_;
   std::optional<Row> backup_;

@@ -5,35 +5,37 @@
 
 namespace outseal::sim {
 
-void SimRelay::start(const relay::CoreOptions& options, Sender sender, Milliseconds now) {
-  core_ = std::make_unique<relay::Core>(options);
+void SimRelay::start(const relay::CoreOptions& options, Sender sender, SimSink& sink,
+                     Milliseconds now) {
+  core_.emplace(options);
   sender_ = sender;
   owner_ = name_ + '.' + std::to_string(sender);
   end_ = {};
   paused_until_ = Milliseconds{0};
-  feed(relay::Started{}, now);
+  feed(relay::Started{}, sink, now);
 }
 
-void SimRelay::kill() {
+void SimRelay::kill(SimSink& sink) {
   core_.reset();
   wake_.reset();
   granted_.reset();
-  sink_->close(sender_);
+  sink.close(sender_);
 }
 
-void SimRelay::feed(const relay::Input& input, Milliseconds now) {
-  if (trace_) trace_(name_ + " <- " + describe(input));
+void SimRelay::feed(const relay::Input& input, SimSink& sink, Milliseconds now) {
+  const std::string time = trace_ == nullptr ? "" : std::to_string(now.count()) + '\t' + name_;
+  if (trace_ != nullptr) trace_->push_back(time + " <- " + describe(input));
   for (relay::Command& command : core_->on(input, now)) {
-    if (trace_) trace_(name_ + " -> " + describe(command));
-    carry_out(command, now);
+    if (trace_ != nullptr) trace_->push_back(time + " -> " + describe(command));
+    carry_out(command, sink, now);
   }
 }
 
-void SimRelay::carry_out(relay::Command& command, Milliseconds now) {
+void SimRelay::carry_out(relay::Command& command, SimSink& sink, Milliseconds now) {
   if (const auto* wait = std::get_if<relay::Wait>(&command)) {
     wake_ = now + wait->duration;
   } else if (std::holds_alternative<relay::CloseSink>(command)) {
-    sink_->close(sender_);
+    sink.close(sender_);
   } else if (std::holds_alternative<relay::OpenSink>(command)) {
     if (sink_call) broken_ = "two sink commands at once";
     sink_call = SinkCall{};
@@ -41,9 +43,9 @@ void SimRelay::carry_out(relay::Command& command, Milliseconds now) {
     if (sink_call) broken_ = "two sink commands at once";
     sink_call = SinkCall{SimDelivery{sender_, fence_.epoch, deliver->batch, deliver->from}};
   } else if (auto* halt = std::get_if<relay::Halt>(&command)) {
-    finish({std::move(*halt), false});
+    finish({std::move(*halt), false}, sink);
   } else if (const auto* done = std::get_if<relay::Finish>(&command)) {
-    finish({std::nullopt, done->drained});
+    finish({std::nullopt, done->drained}, sink);
   } else if (!std::holds_alternative<relay::Report>(command)) {
     if (database_call) broken_ = "two database commands at once";
     database_call = DatabaseCall{{std::move(command), owner_, fence_}};
@@ -51,28 +53,30 @@ void SimRelay::carry_out(relay::Command& command, Milliseconds now) {
 }
 
 /// The process ends; the driver waits for nothing that is under way.
-void SimRelay::finish(RelayEnd end) {
+void SimRelay::finish(RelayEnd end, SimSink& sink) {
   end_ = std::move(end);
-  kill();
+  kill(sink);
 }
 
-void SimRelay::answer_database(DatabaseReply reply, Milliseconds now) {
+void SimRelay::answer_database(SimSink& sink, Milliseconds now) {
+  const DatabaseReply reply = *std::move(database_call->reply);
   database_call.reset();
   fence_ = reply.fence;
   if (const auto* granted = std::get_if<relay::LeaseGranted>(&reply.input)) {
     granted_ = granted->state;
   }
-  feed(reply.input, now);
+  feed(reply.input, sink, now);
 }
 
-void SimRelay::answer_sink(relay::Input input, Milliseconds now) {
+void SimRelay::answer_sink(SimSink& sink, Milliseconds now) {
+  const relay::Input input = *std::move(sink_call->reply);
   sink_call.reset();
-  feed(input, now);
+  feed(input, sink, now);
 }
 
-void SimRelay::fire_timer(Milliseconds now) {
+void SimRelay::fire_timer(SimSink& sink, Milliseconds now) {
   wake_.reset();
-  feed(relay::TimerFired{}, now);
+  feed(relay::TimerFired{}, sink, now);
 }
 
 namespace {
@@ -102,9 +106,7 @@ std::string text(const Batch& batch) {
   return out;
 }
 
-std::string text(const std::optional<store::Ack>& ack) {
-  return ack ? " ack " + text(ack->tail) : "";
-}
+std::string text(const std::optional<Ack>& ack) { return ack ? " ack " + text(ack->tail) : ""; }
 
 }  // namespace
 
@@ -149,7 +151,7 @@ std::string describe(const relay::Input& input) {
           [](const relay::TimerFired&) -> std::string { return "timer"; },
           [](const relay::StopRequested&) -> std::string { return "stop"; },
           [](const relay::LeaseGranted& granted) {
-            const store::SubscriptionState& state = granted.state;
+            const SubscriptionState& state = granted.state;
             return "granted epoch " + std::to_string(state.epoch.value()) + " acked " +
                    text(state.acked) + " bound " + std::to_string(state.bound.value()) + " seq " +
                    std::to_string(state.cursor.after_seq.value());

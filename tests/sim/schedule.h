@@ -3,7 +3,8 @@
 // Two or three relays publish what producers commit, while everything that can go wrong does:
 // crashes whose last commands arrive later (ghosts), pauses longer than the lease (zombies),
 // answers that are lost, sinks that restart, forget, lie or are written by somebody else, databases
-// restored from a backup, refused events, operators. Then the world heals, and everything must come
+// restored from a backup, refused events, operators. Then the world heals (in half of the schedules
+// what is refused stays refused, in half of them nobody restarts a relay), and everything must come
 // out right:
 //
 // - the sink holds each committed event once, in the order of its key (support/history.h);

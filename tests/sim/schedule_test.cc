@@ -129,6 +129,10 @@ TEST_CASE("a compare-and-set without the epoch is caught") { check_caught(Mutant
 
 TEST_CASE("a sink without its condition is caught") { check_caught(Mutant::no_sink_condition); }
 
+TEST_CASE("a sink that compares the position before an event, not the event there, is caught") {
+  check_caught(Mutant::position_only);
+}
+
 TEST_CASE("a sink that acknowledges before it is durable is caught") {
   check_caught(Mutant::no_durable_ack);
 }

@@ -28,62 +28,60 @@ void SimSink::close(Sender sender) {
   if (locked_by_ == sender) locked_by_ = 0;
 }
 
-std::optional<DeliveryResult> SimSink::append_next(SimDelivery& delivery) {
+std::optional<DeliveryResult> SimSink::append_next(SimDelivery& delivery,
+                                                   const Contents& contents) {
   if (away_) return DeliveryResult{.status = Status::retry_later, .detail = "away"};
   const Batch& batch = *delivery.batch;
   if (delivery.next == batch.size()) {
     return DeliveryResult{.status = Status::delivered, .done = batch.size()};
   }
-  if (kind_ == SinkKind::receiver) return receive(delivery);
-  const bool expected = tail() == batch.tail_after(delivery.next) &&
-                        (kind_ != SinkKind::exclusive || locked_by_ == delivery.sender);
-  if (!expected && mutant_ != Mutant::no_sink_condition) {
+  if (kind_ == SinkKind::receiver) return receive(delivery, contents);
+  const Tail prior = batch.tail_after(delivery.next);
+  const bool after_prior =
+      mutant_ == Mutant::position_only ? tail().position == prior.position : tail() == prior;
+  const bool may_write = kind_ != SinkKind::exclusive || locked_by_ == delivery.sender;
+  if (!(after_prior && may_write) && mutant_ != Mutant::no_sink_condition) {
     return DeliveryResult{.status = Status::conflict, .detail = "another tail"};
   }
-  if (contents_->of(batch.entries[delivery.next].id).rejected_late) {
+  if (contents.of(batch.entries[delivery.next].id).rejected_late) {
     return DeliveryResult{.status = Status::rejected, .done = delivery.next, .detail = "poison"};
   }
-  store(delivery);
+  store(delivery, contents);
   ++delivery.next;
   return std::nullopt;
 }
 
 /// The receiver takes the next position, recognises earlier ones, and refuses later ones.
-std::optional<DeliveryResult> SimSink::receive(SimDelivery& delivery) {
+std::optional<DeliveryResult> SimSink::receive(SimDelivery& delivery, const Contents& contents) {
   const Batch& batch = *delivery.batch;
   const std::uint64_t position = batch.first.value() + delivery.next;
   const EventId id = batch.entries[delivery.next].id;
   if (position > stored_.size() + 1 && mutant_ != Mutant::no_sink_condition) {
     return DeliveryResult{.status = Status::retry_later, .detail = "a gap"};
   }
-  if (contents_->of(batch.entries[delivery.next].id).rejected_late) {
+  if (contents.of(batch.entries[delivery.next].id).rejected_late) {
     return DeliveryResult{.status = Status::rejected, .done = delivery.next, .detail = "poison"};
   }
   if (position <= stored_.size() && mutant_ != Mutant::no_sink_condition) {
     coverage_->note(Seen::receiver_skipped);
     if (stored_[position - 1].id != id) broken_ = "two events sent at one position";
   } else {
-    store(delivery);
+    store(delivery, contents);
   }
   ++delivery.next;
   return std::nullopt;
 }
 
-void SimSink::store(SimDelivery& delivery) {
+void SimSink::store(const SimDelivery& delivery, const Contents& contents) {
   const BatchEntry& entry = delivery.batch->entries[delivery.next];
-  const Content& content = contents_->of(entry.id);
+  const Content& content = contents.of(entry.id);
   stored_.push_back({advance(delivery.batch->first, delivery.next), entry.id, content.key});
 }
 
-void SimSink::come_back(Random& random) {
-  away_ = false;
-  if (mutant_ == Mutant::no_durable_ack) lose_tail(random);
-}
-
-void SimSink::lose_tail(Random& random) {
+void SimSink::lose_tail(std::size_t count) {
   if (stored_.empty()) return;
   coverage_->note(Seen::lost_tail);
-  stored_.resize(stored_.size() - random.between(1, std::min<std::size_t>(stored_.size(), 6)));
+  stored_.resize(stored_.size() - std::min(stored_.size(), count));
 }
 
 void SimSink::append_foreign(EventId id) {

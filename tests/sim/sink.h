@@ -4,12 +4,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "model/sink.h"
 #include "sim/coverage.h"
 #include "sim/database.h"
-#include "sim/random.h"
 #include "support/history.h"
 
 namespace outseal::sim {
@@ -37,36 +37,39 @@ struct SimDelivery {
 
 class SimSink {
  public:
-  SimSink(SinkKind kind, Mutant mutant, Contents& contents, Coverage& coverage)
-      : kind_{kind}, mutant_{mutant}, contents_{&contents}, coverage_{&coverage} {}
+  SimSink(SinkKind kind, Mutant mutant, Coverage& coverage)
+      : kind_{kind}, mutant_{mutant}, coverage_{&coverage} {}
 
   SinkKind kind() const { return kind_; }
   OpenResult open(Sender sender);
   void close(Sender sender);
 
   /// Appends one event of `delivery`, or says how the delivery ended.
-  std::optional<DeliveryResult> append_next(SimDelivery& delivery);
+  std::optional<DeliveryResult> append_next(SimDelivery& delivery, const Contents& contents);
 
   bool is_away() const { return away_; }
   void go_away() { away_ = true; }
-  void come_back(Random& random);
-  /// Forgets some of the last events.
-  void lose_tail(Random& random);
+  void come_back() { away_ = false; }
+  /// Its server has died: true if it may have lost events that it acknowledged.
+  bool forgets() const { return mutant_ == Mutant::no_durable_ack; }
+  /// Forgets the last `count` events, or all.
+  void lose_tail(std::size_t count);
   /// Somebody else appends.
   void append_foreign(EventId id);
 
   const std::vector<test::StoredEvent>& stored() const { return stored_; }
   /// A second event at a position, other than the first one; empty if there was none.
   const std::string& broken() const { return broken_; }
+  /// Of the life that has locked it; 0: nobody.
+  Sender locked_by() const { return locked_by_; }
 
  private:
   Tail tail() const;
-  std::optional<DeliveryResult> receive(SimDelivery& delivery);
-  void store(SimDelivery& delivery);
+  std::optional<DeliveryResult> receive(SimDelivery& delivery, const Contents& contents);
+  void store(const SimDelivery& delivery, const Contents& contents);
 
   SinkKind kind_;
   Mutant mutant_;
-  Contents* contents_;
   Coverage* coverage_;
   bool away_ = false;
   Sender locked_by_ = 0;

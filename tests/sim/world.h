@@ -2,47 +2,30 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/coverage.h"
 #include "sim/database.h"
+#include "sim/plan.h"
 #include "sim/random.h"
 #include "sim/relay.h"
 #include "sim/sink.h"
 
 namespace outseal::sim {
 
-/// What goes wrong in a schedule, drawn before its first step. Chances are in percent.
-struct Plan {
-  enum class Fork { none, foreign, restore };
-
-  std::size_t relays = 2;
-  SinkKind sink = SinkKind::conditional;
-  Fork fork = Fork::none;
-  bool rebuild = false;
-  std::size_t page_events = 1;
-  Milliseconds lease{0};
-  std::size_t events = 0;
-  std::size_t keys = 1;
-  std::uint64_t steps = 0;
-  std::uint64_t refused_early = 0;
-  std::uint64_t rejected_late = 0;
-  std::uint64_t database_fault = 0;  ///< Per database command.
-  std::uint64_t sink_fault = 0;      ///< Per step of a sink command.
-  std::uint64_t disaster = 0;        ///< Per step: crash, pause, restart, operator, ...
-  bool loses = false;
-  bool lies = false;
-
-  static Plan draw(Random& random);
-  std::string text() const;
+/// What of a relay that has ended is still there.
+struct Remains {
+  bool write = false;     ///< Its database command arrives later.
+  bool delivery = false;  ///< The rest of its delivery arrives later.
+  bool lease = true;      ///< Nobody knows that it is dead.
 };
 
+/// A copy is a world of its own that shares coverage and trace.
 class World {
  public:
-  World(std::uint64_t seed, Mutant mutant, Coverage& coverage, std::vector<std::string>* trace);
+  World(const Plan& plan, Random random, Mutant mutant, Coverage& coverage, SimRelay::Trace trace);
 
   // One step each; false if there was nothing to do. With `faults`, things may go wrong in it.
   bool step_database(SimRelay& relay, bool faults);
@@ -52,9 +35,22 @@ class World {
   bool step_late_write();
 
   void commit_event();
+  void commit(const Content& content, bool ours);
   void start(SimRelay& relay, bool drain, bool rebuild);
   void crash(SimRelay& relay);
+  void crash(SimRelay& relay, const Remains& remains);
   void disaster();
+  /// The server of the sink comes back.
+  void restart_sink();
+  void lose_tail(std::size_t count);
+
+  /// To be called after each input: looks at what `relay` did, and whether it is still there.
+  void after_input(SimRelay& relay, const Remains& remains);
+  /// Appends one event of `delivery`, or says how the delivery ended.
+  std::optional<DeliveryResult> append(SimDelivery& delivery, bool is_ghost);
+  /// The next event was on its way before the refusal of this one was known: goes on with it.
+  bool sent_on(SimDelivery& delivery, const DeliveryResult& result) const;
+  static bool is_write(const DatabaseRequest& request);
 
   /// What went wrong so far and must not: broken rules, halts without a reason.
   std::string broken() const;
@@ -72,7 +68,6 @@ class World {
   Random random;
   Plan plan;
   Milliseconds now{0};
-  Contents contents;
   SimDatabase database;
   SimSink sink;
   std::vector<SimRelay> relays;
@@ -82,18 +77,17 @@ class World {
   std::size_t committed = 0;
 
  private:
-  bool is_write(const DatabaseRequest& request) const;
   void note_done(const DatabaseReply& reply);
   void note_in_doubt(const DatabaseReply& reply);
   void note_recovery(const SimRelay& relay, const OpenResult& result);
-  std::optional<DeliveryResult> append(SimDelivery& delivery, bool is_ghost);
   void interrupt(SimRelay& relay);
   void after_input(SimRelay& relay);
+  Remains draw_remains();
   void judge_halt(const SimRelay& relay);
   void operate();
 
   Coverage* coverage_;
-  std::vector<std::string>* trace_;
+  SimRelay::Trace trace_;
   Sender senders_ = 0;
   bool damaged_ = false;
   bool forked_ = false;

@@ -3,6 +3,7 @@
 
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <memory>
@@ -31,8 +32,9 @@ class Identity {
   }
   void write_key(const std::string& path) const {
     const File file{std::fopen(path.c_str(), "w"), &std::fclose};
-    require(file && PEM_write_PrivateKey(file.get(), key_.get(), nullptr, nullptr, 0, nullptr,
-                                         nullptr) == 1);
+    require(file && ::fchmod(::fileno(file.get()), 0600) == 0 &&
+            PEM_write_PrivateKey(file.get(), key_.get(), nullptr, nullptr, 0, nullptr, nullptr) ==
+                1);
   }
 
  private:

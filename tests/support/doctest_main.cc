@@ -2,6 +2,11 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <csignal>
+
+// As in our programs: sinks leave the process's signals alone.
+static const auto pipe_signal = std::signal(SIGPIPE, SIG_IGN);
+
 #if defined(__SANITIZE_ADDRESS__)
 // SOCI 4.0.3 forgets libpq's connection object when a connection cannot be made.
 extern "C" const char* __lsan_default_suppressions();

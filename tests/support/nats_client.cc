@@ -11,7 +11,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kPatienceMs = 10'000;
+/// Servers that are choosing a leader do not answer at all: who asks again learns it sooner.
+constexpr std::int64_t kPatienceMs = 2'000;
+constexpr int kAttempts = 5;
 
 void check(natsStatus status, const std::string& what) {
   if (status != NATS_OK) throw std::runtime_error{what + ": " + natsStatus_GetText(status)};
@@ -45,9 +47,11 @@ NatsClient::~NatsClient() { natsConnection_Destroy(connection_->client); }
 
 std::string NatsClient::ask(const std::string& what, const std::string& body) const {
   natsMsg* reply = nullptr;
-  check(natsConnection_Request(&reply, connection_->client, ("$JS.API." + what).c_str(),
-                               body.data(), static_cast<int>(body.size()), kPatienceMs),
-        what);
+  natsStatus status = NATS_TIMEOUT;
+  for (int attempt = 0; status == NATS_TIMEOUT && attempt < kAttempts; ++attempt)
+    status = natsConnection_Request(&reply, connection_->client, ("$JS.API." + what).c_str(),
+                                    body.data(), static_cast<int>(body.size()), kPatienceMs);
+  check(status, what);
   return without_error(text_of(reply), what);
 }
 
@@ -66,6 +70,9 @@ NatsClient::State NatsClient::state_of(const std::string& stream) const {
   State state{.messages = info["state"]["messages"], .last_sequence = info["state"]["last_seq"]};
   if (info.contains("cluster") && info["cluster"].contains("leader"))
     state.leader = info["cluster"]["leader"];
+  for (const json& replica : info.value("/cluster/replicas"_json_pointer, json::array()))
+    if (replica.value("current", false) && replica.value("lag", 0) == 0)
+      state.followers.push_back(replica["name"]);
   return state;
 }
 
@@ -101,7 +108,7 @@ std::uint64_t NatsClient::publish(const std::string& subject, const std::string&
   for (const auto& [name, value] : headers) natsMsgHeader_Set(message, name.c_str(), value.c_str());
   natsMsg* reply = nullptr;
   const natsStatus status =
-      natsConnection_RequestMsg(&reply, connection_->client, message, kPatienceMs);
+      natsConnection_RequestMsg(&reply, connection_->client, message, kAttempts * kPatienceMs);
   natsMsg_Destroy(message);
   check(status, "publish to " + subject);
   return json::parse(without_error(text_of(reply), "publish to " + subject))["seq"];

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace outseal::test {
 
@@ -29,6 +30,7 @@ class NatsClient {
     std::uint64_t messages = 0;
     std::uint64_t last_sequence = 0;
     std::string leader = {};  ///< The name of its server; empty if it has none or is not clustered.
+    std::vector<std::string> followers = {};  ///< The servers that have all that the leader has.
   };
   State state_of(const std::string& stream) const;
 

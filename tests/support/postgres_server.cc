@@ -57,7 +57,16 @@ std::optional<fs::path> folder_on_path() {
   return std::nullopt;
 }
 
-const std::optional<fs::path>& programs() {
+/// initdb and postgres of another version, perhaps without the client programs.
+std::optional<fs::path> wished_folder() {
+  const char* const folder = std::getenv("OUTSEAL_POSTGRES");
+  if (folder == nullptr) return std::nullopt;
+  if (!fs::exists(fs::path{folder} / "initdb"))
+    throw std::runtime_error{"OUTSEAL_POSTGRES: there is no initdb in " + std::string{folder}};
+  return folder;
+}
+
+std::optional<fs::path> installed_folder() {
   static const std::optional<fs::path> folder = [] {
     auto found = debian_folder();
     if (!found) found = configured_folder();
@@ -68,8 +77,10 @@ const std::optional<fs::path>& programs() {
 }
 
 std::string program(const std::string& name) {
-  if (!programs()) throw std::runtime_error{"PostgreSQL is not installed (apt install postgresql)"};
-  return (*programs() / name).string();
+  const auto wished = wished_folder();
+  const auto found = wished && fs::exists(*wished / name) ? wished : installed_folder();
+  if (!found) throw std::runtime_error{"PostgreSQL is not installed (apt install postgresql)"};
+  return (*found / name).string();
 }
 
 std::string random_password() {
@@ -103,7 +114,7 @@ std::vector<pid_t> children_of(pid_t parent) {
 
 }  // namespace
 
-bool postgres_is_installed() { return programs().has_value(); }
+bool postgres_is_installed() { return wished_folder() || installed_folder(); }
 
 bool skipped_without_postgres() {
   if (postgres_is_installed()) return false;

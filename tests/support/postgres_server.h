@@ -1,4 +1,7 @@
 // Real PostgreSQL servers for tests: each in a temporary folder, on 127.0.0.1 and a free port.
+//
+// They are of the newest version installed on the machine, or of the one whose programs are in the
+// folder that the environment variable OUTSEAL_POSTGRES names (support/on_postgres.sh).
 #pragma once
 
 #include <filesystem>

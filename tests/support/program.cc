@@ -92,6 +92,7 @@ std::vector<std::string> environment_of(const Launch& launch) {
       ::chdir(launch.folder.c_str()) != 0)
     ::_exit(126);
   ::signal(SIGTERM, SIG_DFL);  // Until the exec, it is the test framework's.
+  ::signal(SIGPIPE, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "support/paths.h"
 #include "support/scale.h"
 #include "torture/stage.h"
 
@@ -37,7 +38,7 @@ struct Step {
 /// A relay died in the middle of a write and left a part of a line.
 void tear_tail(const Stage& stage) {
   std::ofstream file{stage.sink_path(), std::ios::app};
-  file << R"({"specversion":"1.0","position":)";
+  file << R"({"specversion":"1.0","sequence":)";
 }
 
 /// Everything is old enough for retention.
@@ -122,7 +123,7 @@ std::vector<std::map<std::string, std::size_t>> count_hits() {
 std::set<std::string> names_in_sources() {
   std::set<std::string> names;
   const std::regex call{R"re([^_a-z]failpoint\("([^"]+)"\))re"};
-  const std::filesystem::path root = std::filesystem::path{OUTSEAL_SOURCE_DIR} / "lib" / "src";
+  const std::filesystem::path root = std::filesystem::path{source_folder()} / "lib" / "src";
   for (const auto& entry : std::filesystem::recursive_directory_iterator{root}) {
     if (entry.path().extension() != ".cc") continue;
     std::ifstream file{entry.path()};

@@ -7,11 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <functional>
 #include <stdexcept>
 
+#include "support/paths.h"
 #include "support/program.h"
+#include "support/secret_file.h"
 #include "support/temp_folder.h"
 
 namespace outseal::test {
@@ -32,11 +33,9 @@ bool is_listening(int port) {
 class HttpReceiver final : public SinkServer {
  public:
   explicit HttpReceiver(ReceiverMemory memory) : memory_{memory} {
-    std::ofstream{secrets()} << "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+    write_secret(secrets(), "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n");
     Process migrate{
-        {std::string{OUTSEAL_BIN_DIR} + "/outseal-migrate", "up", "--db", "sqlite:" + database()},
-        {},
-        log()};
+        {program_path("outseal-migrate"), "up", "--db", "sqlite:" + database()}, {}, log()};
     if (migrate.wait() != Exit{}) throw std::runtime_error{"the receiver's inbox cannot be made"};
     start();
     query("CREATE TRIGGER too_large BEFORE INSERT ON effect WHEN new.bytes > " +
@@ -66,7 +65,7 @@ class HttpReceiver final : public SinkServer {
   }
   void start() override {
     const auto launch_on = [&](int port) {
-      Launch launch{.arguments = {std::string{OUTSEAL_BIN_DIR} + "/webhook_receiver", database(),
+      Launch launch{.arguments = {program_path("webhook_receiver"), database(),
                                   std::to_string(port), secrets()},
                     .folder = folder_.path().string(),
                     .log = log()};

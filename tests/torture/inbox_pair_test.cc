@@ -14,6 +14,7 @@
 
 #include "base/url.h"
 #include "sql/connection.h"
+#include "support/paths.h"
 #include "support/postgres_server.h"
 #include "support/scale.h"
 #include "torture/stage.h"
@@ -58,8 +59,7 @@ class Pair {
   Pair(const Stage& stage, Receiver receiver, std::uint64_t seed)
       : stage_{stage}, receiver_{std::move(receiver)}, random_{seed} {
     REQUIRE(run(stage.start_migrate()) == Exit{});
-    REQUIRE(run(start({std::string{OUTSEAL_BIN_DIR} + "/outseal-migrate", "up", "--db",
-                       receiver_.url})) == Exit{});
+    REQUIRE(run(start({program_path("outseal-migrate"), "up", "--db", receiver_.url})) == Exit{});
     connect()->execute(receiver_.business_table);
   }
 
@@ -96,7 +96,9 @@ class Pair {
   std::vector<std::string> violations() const {
     std::vector<StoredEvent> applied;
     const auto connection = connect();
-    const auto rows = connection->prepare("SELECT position, event_id, key FROM applied ORDER BY n");
+    const bool sqlite = connection->dialect() == "sqlite";
+    const auto rows = connection->prepare(std::string{"SELECT position, event_id, key FROM "} +
+                                          (sqlite ? "applied" : "public.applied") + " ORDER BY n");
     while (rows->step())
       applied.push_back({Position{static_cast<std::uint64_t>(rows->integer(0))}, rows->event_id(1),
                          std::string{rows->text(2)}});

@@ -3,12 +3,15 @@
 #include <signal.h>
 
 #include <chrono>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "conformance/nats_fixture.h"
+#include "relay/relay.h"
 #include "support/scale.h"
 #include "torture/stage.h"
 
@@ -58,6 +61,38 @@ TEST_CASE("the relay fills a stream with each event once while its server is kil
     stored.push_back({record.position, record.event_id, key_in(record.encoded)});
   CHECK_FALSE(stored.empty());
   CHECK(joined(stage.violations(Extent::drained, stored)) == "");
+}
+
+TEST_CASE("an idle relay gives a stream back what it has lost, without a new event") {
+  if (skipped_without_nats()) return;
+  const Stage stage;
+  NatsServer server;
+  const std::string url = server.url() + "/EVENTS";
+  const NatsClient client{server.url()};
+  client.create_stream("EVENTS");
+  REQUIRE(run(stage.start_migrate()) == Exit{});
+  stage.execute(
+      "INSERT INTO outseal_outbox (topic, type, payload) VALUES ('t', 'x', '{}'), ('t', 'x', "
+      "'{}')");
+
+  relay::RelayOptions options;
+  options.database = Url::parse("db", stage.database());
+  options.subscription.sink = url;
+  options.subscription.event_source = "/outseal/main";
+  options.core.look_again = std::chrono::milliseconds{20};
+  options.core.backoff_max = std::chrono::milliseconds{100};
+  auto sink =
+      sinks::make_nats_sink(Url::parse("sink", url), sinks::context_of("/outseal/main", "main"));
+  const std::jthread relay{[&](const std::stop_token& stop) {
+    relay::run(
+        options, std::move(sink), stop, [](const relay::RelayEvent&) {}, [](std::uint64_t) {});
+  }};
+  wait_until("the acknowledgement",
+             [&] { return stage.number("SELECT acked_position FROM outseal_subscription") == 2; });
+  client.delete_stream("EVENTS");
+  client.create_stream("EVENTS");
+  wait_until("what was lost", [&] { return client.state_of("EVENTS").messages == 2; });
+  CHECK(stage.number("SELECT count(*) FROM outseal_journal") == 1);
 }
 
 }  // namespace outseal::test

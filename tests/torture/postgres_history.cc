@@ -243,7 +243,7 @@ std::vector<CommittedEvent> PostgresHistory::committed(std::vector<std::string>&
   std::map<std::string, std::uint64_t> last;
   for (const auto& row :
        client.rows("SELECT event_id, key, version FROM (SELECT event_id, key, seq,"
-                   " (convert_from(payload, 'UTF8')::json->>'version')::bigint AS version"
+                   " (payload::json->>'version')::bigint AS version"
                    " FROM outseal.outbox) o ORDER BY key, version, seq")) {
     events.push_back({EventId::parse(row[0]).value_or(EventId{}), row[1]});
     if (row[1].empty()) continue;

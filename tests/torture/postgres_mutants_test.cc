@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/paths.h"
 #include "torture/postgres_client.h"
 #include "torture/postgres_stage.h"
 
@@ -152,7 +153,7 @@ Findings run_on_standby(const std::string& mutant) {
   const PostgresStage stage{server(), nullptr};
   standby->wait_for_replay(server());
   const TempFolder folder;
-  Process relay{{std::string{OUTSEAL_BIN_DIR} + "/outseal-relay", "run", "--drain", "--db",
+  Process relay{{program_path("outseal-relay"), "run", "--drain", "--db",
                  standby->url(stage.database()), "--sink", "file:" + folder.file("events.ndjson")},
                 with({}, mutant),
                 folder.file("log")};

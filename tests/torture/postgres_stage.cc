@@ -6,6 +6,7 @@
 #include "base/url.h"
 #include "sinks/factory.h"
 #include "store/migrations.h"
+#include "support/paths.h"
 
 namespace outseal::test {
 namespace {
@@ -55,12 +56,8 @@ std::string PostgresStage::conninfo() const {
 std::unique_ptr<Process> PostgresStage::start_relay(
     const std::vector<std::string>& flags,
     const std::map<std::string, std::string>& environment) const {
-  std::vector<std::string> words{std::string{OUTSEAL_BIN_DIR} + "/outseal-relay",
-                                 "run",
-                                 "--db",
-                                 url(),
-                                 "--sink",
-                                 sink_url(folder_)};
+  std::vector<std::string> words{
+      program_path("outseal-relay"), "run", "--db", url(), "--sink", sink_url(folder_)};
   words.insert(words.end(), flags.begin(), flags.end());
   return std::make_unique<Process>(words, environment, folder_.file("programs.log"));
 }

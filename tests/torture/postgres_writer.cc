@@ -184,7 +184,7 @@ Outcome PostgresWriter::execute(const Operation& operation, std::vector<std::str
                          {.wait = milliseconds{300}, .named_statements = !options_.pooled});
     ++(result.outcome == Outcome::executed ? counts_.operations : counts_.replays);
     const bool kept =
-        result.outcome == Outcome::executed && result.reply.verdict == Verdict::success;
+        result.outcome == Outcome::executed && result.reply->verdict == Verdict::success;
     settle(!kept ? Known::undone : async_ ? Known::unflushed : Known::committed);
     return result.outcome;
   } catch (const Error& error) {
@@ -297,7 +297,7 @@ void PostgresWriter::append_by_sql(const Event& event) {
   switch (random_.below(3)) {
     case 0:
       *session_ << "INSERT INTO outseal.outbox (event_id, topic, key, type, payload) VALUES (" +
-                       id + ", " + names + "convert_to(" + payload + ", 'UTF8'))";
+                       id + ", " + names + payload + ")";
       break;
     case 1:
       *session_ << "SELECT outseal.append(" + names + payload + ", event_id => " + id + ")";

@@ -22,6 +22,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 namespace {
@@ -76,13 +77,14 @@ class Worker {
     const outseal::Operation operation{
         .scope = "torture", .key = name, .fingerprint = outseal::fingerprint(name)};
     try {
-      outseal::execute(session_, operation, [&](outseal::Transaction& tx) -> outseal::Reply {
-        append(tx, name, way < 3);
-        if (way == 0) throw GiveUp{"handler"};
-        if (way == 1) return {.verdict = outseal::Verdict::final_failure, .status = 402};
-        if (way == 2) return {.verdict = outseal::Verdict::retryable_failure, .status = 503};
-        return {.status = 201, .body = name};
-      });
+      std::ignore =
+          outseal::execute(session_, operation, [&](outseal::Transaction& tx) -> outseal::Reply {
+            append(tx, name, way < 3);
+            if (way == 0) throw GiveUp{"handler"};
+            if (way == 1) return {.verdict = outseal::Verdict::final_failure, .status = 402};
+            if (way == 2) return {.verdict = outseal::Verdict::retryable_failure, .status = 503};
+            return {.status = 201, .body = name};
+          });
     } catch (const GiveUp&) {
     }
   }

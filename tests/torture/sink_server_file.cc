@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 StoredEvent event_of(const std::string& line) {
   const auto json = nlohmann::json::parse(line, nullptr, false);
   if (!json.is_object()) throw std::runtime_error{"a line of the sink is no event"};
-  return {Position{json.value("position", std::uint64_t{0})},
+  return {Position{std::stoull(json.value("sequence", "0"))},
           EventId::parse(json.value("id", "")).value_or(EventId{}), json.value("subject", "")};
 }
 

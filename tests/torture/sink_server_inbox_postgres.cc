@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "support/paths.h"
 #include "support/postgres_server.h"
 #include "torture/sink_stage.h"
 
@@ -20,9 +21,7 @@ class PostgresInbox final : public SinkServer {
   PostgresInbox() {
     server_.create_database(kDatabase);
     Process process{
-        {std::string{OUTSEAL_BIN_DIR} + "/outseal-migrate", "up", "--db", server_.url(kDatabase)},
-        {},
-        "/dev/null"};
+        {program_path("outseal-migrate"), "up", "--db", server_.url(kDatabase)}, {}, "/dev/null"};
     if (process.wait() != Exit{}) throw std::runtime_error{"the inbox cannot be made"};
   }
 
@@ -69,14 +68,14 @@ class PostgresInbox final : public SinkServer {
   /// As a failover to a standby that lagged behind would.
   void lose_tail(std::size_t count) override {
     const std::string before =
-        "(SELECT position - " + std::to_string(count) + " FROM outseal.inbox_position)";
+        "(SELECT position - " + std::to_string(count) + " FROM outseal.inbox_tail)";
     execute("DELETE FROM outseal.inbox_event WHERE position > " + before +
-            "; UPDATE outseal.inbox_position SET position = position - " + std::to_string(count) +
+            "; UPDATE outseal.inbox_tail SET position = position - " + std::to_string(count) +
             ", last_event_id = (SELECT event_id FROM outseal.inbox_event"
             " ORDER BY position DESC LIMIT 1)");
   }
 
-  void recreate() override { execute("TRUNCATE outseal.inbox_event, outseal.inbox_position"); }
+  void recreate() override { execute("TRUNCATE outseal.inbox_event, outseal.inbox_tail"); }
 
   void lift_limit() override { event_bytes_max_ = 1U << 20U; }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "support/paths.h"
 #include "support/temp_folder.h"
 #include "torture/sink_stage.h"
 
@@ -38,15 +39,15 @@ class SqliteInbox final : public SinkServer {
   /// As an older backup would have it.
   void lose_tail(std::size_t count) override {
     const std::string before =
-        "(SELECT position - " + std::to_string(count) + " FROM outseal_inbox_position)";
+        "(SELECT position - " + std::to_string(count) + " FROM outseal_inbox_tail)";
     execute("BEGIN; DELETE FROM outseal_inbox_event WHERE position > " + before +
-            "; UPDATE outseal_inbox_position SET position = " + before +
+            "; UPDATE outseal_inbox_tail SET position = " + before +
             ", last_event_id = (SELECT event_id FROM outseal_inbox_event"
             " ORDER BY position DESC LIMIT 1); COMMIT");
   }
 
   void recreate() override {
-    execute("BEGIN; DELETE FROM outseal_inbox_event; DELETE FROM outseal_inbox_position; COMMIT");
+    execute("BEGIN; DELETE FROM outseal_inbox_event; DELETE FROM outseal_inbox_tail; COMMIT");
   }
 
   void lift_limit() override { event_bytes_max_ = 1U << 20U; }
@@ -55,10 +56,9 @@ class SqliteInbox final : public SinkServer {
   std::string path() const { return folder_.file("receiver.db"); }
 
   void migrate() {
-    Process process{
-        {std::string{OUTSEAL_BIN_DIR} + "/outseal-migrate", "up", "--db", "sqlite:" + path()},
-        {},
-        folder_.file("migrate.log")};
+    Process process{{program_path("outseal-migrate"), "up", "--db", "sqlite:" + path()},
+                    {},
+                    folder_.file("migrate.log")};
     if (process.wait() != Exit{}) throw std::runtime_error{"the inbox cannot be made"};
   }
 

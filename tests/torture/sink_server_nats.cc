@@ -61,7 +61,7 @@ class Reader {
       const char* value = nullptr;
       return natsMsgHeader_Get(message, name, &value) == NATS_OK ? value : "";
     };
-    const std::string text = header("outseal-position");
+    const std::string text = header("ce-sequence");
     std::uint64_t position = 0;
     std::from_chars(text.data(), text.data() + text.size(), position);
     StoredEvent event{Position{position}, EventId::parse(header("ce-id")).value_or(EventId{}),

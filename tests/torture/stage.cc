@@ -13,6 +13,7 @@
 #include "base/url.h"
 #include "outseal/error.h"
 #include "sinks/factory.h"
+#include "support/paths.h"
 
 namespace outseal::test {
 namespace {
@@ -25,7 +26,7 @@ constexpr const char* kBusinessTable =
 
 const std::string& program(const std::string& name) {
   static std::map<std::string, std::string> paths;
-  return paths.try_emplace(name, std::string{OUTSEAL_BIN_DIR} + "/" + name).first->second;
+  return paths.try_emplace(name, program_path(name)).first->second;
 }
 
 std::filesystem::path folder_for(Stage::Storage storage) {

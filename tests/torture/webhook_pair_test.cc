@@ -10,14 +10,15 @@
 #include <chrono>
 #include <cstdlib>
 #include <ctime>
-#include <fstream>
 #include <iostream>
 #include <random>
 #include <thread>
 
 #include "sinks/webhook_signature.h"
+#include "support/paths.h"
 #include "support/program.h"
 #include "support/scale.h"
+#include "support/secret_file.h"
 #include "torture/stage.h"
 
 namespace outseal::test {
@@ -47,9 +48,9 @@ enum class Memory { by_id, by_position };
 class Pair {
  public:
   explicit Pair(Memory memory) : memory_{memory}, port_{free_port()} {
-    std::ofstream{stage_.file("secrets.txt")} << kSecret << '\n';
+    write_secret(stage_.file("secrets.txt"), kSecret);
     REQUIRE(run(stage_.start_migrate()) == Exit{});
-    REQUIRE(run(program({std::string{OUTSEAL_BIN_DIR} + "/outseal-migrate", "up", "--db",
+    REQUIRE(run(program({program_path("outseal-migrate"), "up", "--db",
                          "sqlite:" + stage_.file("receiver.db")})) == Exit{});
   }
 
@@ -73,9 +74,8 @@ class Pair {
   }
 
   std::unique_ptr<Process> start_receiver() const {
-    std::vector<std::string> words{std::string{OUTSEAL_BIN_DIR} + "/webhook_receiver",
-                                   stage_.file("receiver.db"), std::to_string(port_),
-                                   stage_.file("secrets.txt")};
+    std::vector<std::string> words{program_path("webhook_receiver"), stage_.file("receiver.db"),
+                                   std::to_string(port_), stage_.file("secrets.txt")};
     if (memory_ == Memory::by_position) words.emplace_back("--by-position");
     return program(words);
   }
@@ -182,14 +182,17 @@ httplib::Headers signed_headers(const std::string& id, const std::string& positi
                                 const std::string& body, std::time_t time,
                                 const std::string& previous = {},
                                 const std::string& secret = kSecret) {
-  return {{"webhook-id", id},
-          {"webhook-timestamp", std::to_string(time)},
-          {"webhook-signature",
-           sinks::webhook_signature({sinks::parse_webhook_secret(secret)}, id, time, body)},
-          {"outseal-stream", "somebody#main"},
-          {"outseal-position", position},
-          {"outseal-previous-id", previous},
-          {"ce-id", id}};
+  return {
+      {"webhook-id", id},
+      {"webhook-timestamp", std::to_string(time)},
+      {"webhook-signature",
+       sinks::webhook_signature({sinks::parse_webhook_secret(secret)}, id, time, body)},
+      {"outseal-signature", sinks::place_signature({sinks::parse_webhook_secret(secret)}, id, time,
+                                                   {"somebody#main", position, previous})},
+      {"outseal-stream", "somebody#main"},
+      {"outseal-position", position},
+      {"outseal-previous-id", previous},
+      {"ce-id", id}};
 }
 
 TEST_CASE("the receiver keeps its side of the contract") {
@@ -213,6 +216,18 @@ TEST_CASE("the receiver keeps its side of the contract") {
   CHECK(status(signed_headers(one, "1", "x", now, "", "whsec_" + std::string(32, 'B')), "x") ==
         401);
   CHECK(status(signed_headers(one, "1", "x", now), "y") == 401);
+  // A request that somebody has seen, as another event of another stream; a signature for a place
+  // as one for a body.
+  for (const char* const field : {"outseal-stream", "outseal-position", "outseal-previous-id"}) {
+    auto changed = signed_headers(one, "1", "x", now);
+    changed.erase(field);
+    changed.emplace(field, "2");
+    CHECK(status(changed, "x") == 401);
+  }
+  auto swapped = signed_headers(one, "1", "x", now);
+  swapped.erase("webhook-signature");
+  swapped.emplace("webhook-signature", swapped.find("outseal-signature")->second);
+  CHECK(status(swapped, "1..somebody#main") == 401);
   CHECK(status(signed_headers("no id", "1", "x", now), "x") == 400);
   CHECK(status(signed_headers(one, "", "x", now), "x") == 400);
   CHECK(pair.effects().empty());

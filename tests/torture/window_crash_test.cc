@@ -38,7 +38,7 @@ struct Scene {
       sql::open(Url::parse("--db", bouncer.url(database)));
   InterruptedSink sink;
   store::SubscriptionLog log{*connection, "main", sink};
-  store::SubscriptionState state;
+  SubscriptionState state;
 
   Scene() {
     store::migrate_up(*connection, store::newest_version("postgresql"),
@@ -76,7 +76,7 @@ TEST_CASE("an event that a crash took back between reading and binding is not bo
   const Batch batch = scene.read(100);
   REQUIRE(batch.size() == 1);
   scene.crash();
-  CHECK(scene.log.bind(batch, std::nullopt, kLease) == store::Written::fenced);
+  CHECK(scene.log.bind(batch, std::nullopt, kLease) == WriteOutcome::fenced);
 }
 
 TEST_CASE("an event that a crash took back between two pages of one reading is not bound") {
@@ -86,7 +86,7 @@ TEST_CASE("an event that a crash took back between two pages of one reading is n
   scene.sink.at_first = [&] { scene.crash(); };
   try {
     const Batch batch = scene.read(3);
-    CHECK(scene.log.bind(batch, std::nullopt, kLease) == store::Written::fenced);
+    CHECK(scene.log.bind(batch, std::nullopt, kLease) == WriteOutcome::fenced);
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::unreachable);
   }

@@ -73,8 +73,8 @@ void Script::append(Session& session) {
               (event.topic_a ? "a" : "b") + "', '" + key_text(key) + "', 'x', '\\x" +
               std::string(2 * random_.below(60), '5') + "')";
   }
-  session.client->rows("INSERT INTO outseal.outbox (event_id, topic, key, type, payload) VALUES " +
-                       values);
+  session.client->rows(
+      "INSERT INTO outseal.outbox (event_id, topic, key, type, payload_bytes) VALUES " + values);
   counts_.events += count;
 }
 

@@ -40,9 +40,9 @@ LogView::LogView(sql::Connection& connection, const std::vector<std::string>& to
 /// Knows nothing but what the database says.
 void LogView::start() {
   log_.emplace(connection_, "main", sink_, open_second_);
-  const store::Acquisition acquisition = log_->acquire("test", kLease);
+  const Acquisition acquisition = log_->acquire("test", kLease);
   REQUIRE(acquisition.granted);
-  const store::SubscriptionState& state = acquisition.state;
+  const SubscriptionState& state = acquisition.state;
   cursor_ = state.cursor;
   tail_ = state.acked;
   ack_.reset();
@@ -53,7 +53,7 @@ void LogView::start() {
   REQUIRE(advance(state.acked.position) == pending.first);
   read_again(pending);
   tail_ = pending.tail_after(pending.size());
-  ack_ = store::Ack{tail_, pending.first, "mark"};
+  ack_ = Ack{tail_, pending.first, "mark"};
 }
 
 void LogView::read_again(const Batch& bound) {
@@ -92,10 +92,10 @@ bool LogView::step() {
 
 void LogView::bind(const Batch& batch) {
   if (ack_ && random_.percent(30)) {
-    REQUIRE(log_->acknowledge(*ack_, kLease) == store::Written::done);
+    REQUIRE(log_->acknowledge(*ack_, kLease) == WriteOutcome::done);
     ack_.reset();
   }
-  REQUIRE(log_->bind(batch, ack_, kLease) == store::Written::done);
+  REQUIRE(log_->bind(batch, ack_, kLease) == WriteOutcome::done);
   ack_.reset();
   cursor_ = batch.to;
   const std::string& to = batch.to.snap_to.empty() ? batch.to.snap_from : batch.to.snap_to;
@@ -107,7 +107,7 @@ void LogView::bind(const Batch& batch) {
     read_.push_back(parse(batch.encoded(i)));
   }
   tail_ = batch.tail_after(batch.size());
-  ack_ = store::Ack{tail_, batch.first, "mark"};
+  ack_ = Ack{tail_, batch.first, "mark"};
   batches_.push_back(batch);
 }
 

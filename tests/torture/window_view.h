@@ -66,7 +66,7 @@ class LogView {
   std::optional<store::SubscriptionLog> log_;
   Cursor cursor_;
   Tail tail_;
-  std::optional<store::Ack> ack_;  ///< Of the last batch, still to be written.
+  std::optional<Ack> ack_;  ///< Of the last batch, still to be written.
   std::vector<Batch> batches_;
   std::vector<StoredEvent> read_;
   std::vector<WindowRead> windows_;

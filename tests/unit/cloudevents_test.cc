@@ -64,25 +64,26 @@ std::string rendered(std::string_view content_type, std::string_view payload) {
 TEST_CASE("an event is one line with its attributes in a fixed order") {
   EventRow row = sample_row();
   CHECK(encode(row, Position{42}) ==
-        R"({"specversion":"1.0","position":42,"id":"0190a5d0-1111-7222-8333-444455556666",)"
-        R"("source":"/outseal/main","type":"order.paid","subject":"order-1",)"
+        R"({"specversion":"1.0","sequence":"00000000000000000042",)"
+        R"("id":"0190a5d0-1111-7222-8333-444455556666","source":"/outseal/main",)"
+        R"("type":"order.paid","subject":"order-1",)"
         R"("time":"2026-01-31T23:59:59.999Z","topic":"orders",)"
         R"("datacontenttype":"application/json","data":{"amount":100}})"
         "\n");
   row.key = "";
-  row.headers = R"({"trace":"1"})";
+  row.headers = R"({"zone":"b","traceparent":"00-1"})";
   row.payload = "7";
   CHECK(encode(row, Position{18'446'744'073'709'551'615U}) ==
-        R"({"specversion":"1.0","position":18446744073709551615,)"
+        R"({"specversion":"1.0","sequence":"18446744073709551615",)"
         R"("id":"0190a5d0-1111-7222-8333-444455556666","source":"/outseal/main",)"
         R"("type":"order.paid","time":"2026-01-31T23:59:59.999Z","topic":"orders",)"
-        R"("datacontenttype":"application/json","headers":{"trace":"1"},"data":7})"
+        R"("datacontenttype":"application/json","traceparent":"00-1","zone":"b","data":7})"
         "\n");
 }
 
 TEST_CASE("a document without a position is the line without that member") {
   std::string line = encode(sample_row(), Position{42});
-  const std::string_view member = R"("position":42,)";
+  const std::string_view member = R"("sequence":"00000000000000000042",)";
   line.erase(line.find(member), member.size());
   CHECK(encode(sample_row(), std::nullopt) == line);
 }
@@ -160,6 +161,10 @@ TEST_CASE("an event that cannot be a line is refused with the reason") {
     row.type = "a\xff";
     CHECK(reason_has("type"));
   }
+  SUBCASE("no type") {
+    row.type = "";
+    CHECK(reason_has("type"));
+  }
   SUBCASE("content type") {
     row.content_type = "a\xff";
     CHECK(reason_has("content type"));
@@ -188,14 +193,7 @@ TEST_CASE("the limit is on the whole line, to the byte") {
   CHECK_FALSE(CloudEventsEncoder("/outseal/main", line.size()).encode(row, Position{9}, out));
   CHECK(out == line);
   CHECK(CloudEventsEncoder("/outseal/main", line.size() - 1).encode(row, Position{9}, out));
-  CHECK(CloudEventsEncoder("/outseal/main", line.size()).encode(row, Position{10}, out));
   CHECK(out == line);
-}
-
-TEST_CASE("headers over several lines become one") {
-  EventRow row = sample_row();
-  row.headers = "{\n\"a\":\r\n\"b\"}";
-  CHECK(encode(row).find("\"headers\":{ \"a\":  \"b\"},") != std::string::npos);
 }
 
 TEST_CASE("the head of a line is read, and nothing else is taken for one") {
@@ -207,13 +205,17 @@ TEST_CASE("the head of a line is read, and nothing else is taken for one") {
   const auto cut = line.find("\"/outseal") + 1;
   for (std::size_t length = 0; length < cut; ++length)
     CHECK_FALSE(parse_line_head(std::string_view{line}.substr(0, length)));
-  const std::string rest = R"(,"id":"0190a5d0-1111-7222-8333-444455556666","source":"x")";
-  const std::string start = R"({"specversion":"1.0","position":)";
-  CHECK(parse_line_head(start + "1" + rest));
+  const std::string rest = R"(","id":"0190a5d0-1111-7222-8333-444455556666","source":"x")";
+  const std::string start = R"({"specversion":"1.0","sequence":")";
+  const std::string one = "00000000000000000001";
+  CHECK(parse_line_head(start + one + rest));
   for (const std::string number :
-       {"0", "01", "-1", "+1", " 1", "1 ", "", "1.0", "1e3", "18446744073709551616", "\"1\""})
+       {"00000000000000000000", "0000000000000000001", "000000000000000000001", "1", "",
+        "-0000000000000000001", "+0000000000000000001", " 0000000000000000001",
+        "0000000000000000001 ", "000000000000000001.0", "0000000000000000001e",
+        "18446744073709551616"})
     CHECK_FALSE(parse_line_head(start + number + rest));
-  CHECK_FALSE(parse_line_head(start + "1" + R"(,"id":"0190A5D0-1111-7222-8333-444455556666",)" +
+  CHECK_FALSE(parse_line_head(start + one + R"(","id":"0190A5D0-1111-7222-8333-444455556666",)" +
                               R"("source":"x")"));
   CHECK_FALSE(parse_line_head(" " + line));
 }

@@ -28,6 +28,32 @@ TEST_CASE("a relay stands by while the subscription is paused, says so once, and
   relay.on(TimerFired{});
 }
 
+/// Its answer would be held against a state of the database that is newer than it.
+TEST_CASE(
+    "a relay that lost the lease awaits the sink's answer before it asks for the lease again") {
+  const auto loses_lease = [](Relay& relay) {
+    relay.now += 5s;
+    relay.on(TimerFired{});
+    relay.get<RenewLease>();
+    relay.on(Fenced{});
+    relay.now += 1s;
+    relay.on(TimerFired{});
+    CHECK(relay.find<AcquireLease>() == nullptr);
+  };
+  Relay opening;
+  opening.lead(0, 0);
+  loses_lease(opening);
+  opening.on(opened_at(Tail{}));
+  opening.get<AcquireLease>();
+
+  Relay delivering;
+  delivering.begin_delivery(1);
+  delivering.on(PageRead{nothing_after(1)});
+  loses_lease(delivering);
+  delivering.on(Delivered{});
+  delivering.get<AcquireLease>();
+}
+
 TEST_CASE("a draining relay of a paused subscription ends, and has not drained") {
   Relay relay{{.drain = true}};
   relay.on(LeasePaused{});

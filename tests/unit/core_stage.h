@@ -49,8 +49,8 @@ inline BatchPtr nothing_after(std::uint8_t position) {
   return std::make_shared<Batch>(std::move(batch));
 }
 
-inline store::SubscriptionState state_of(std::uint8_t acked, std::uint8_t bound) {
-  store::SubscriptionState state;
+inline SubscriptionState state_of(std::uint8_t acked, std::uint8_t bound) {
+  SubscriptionState state;
   state.cursor.after_seq = Seq{bound};
   state.acked = tail_at(acked);
   state.mark = "where " + std::to_string(acked) + " ends";

@@ -41,7 +41,7 @@ TEST_CASE("tail at the end of the pending batch: nothing of it is sent, but its 
   CHECK(relay.get<Deliver>().from == 3);
   relay.on(Delivered{{.done = 3, .mark = "where 6 ends"}});
   relay.on(PageRead{nothing_after(6)});
-  const store::Ack ack = relay.get<Acknowledge>().ack;
+  const Ack ack = relay.get<Acknowledge>().ack;
   CHECK(ack.tail == tail_at(6));
   CHECK(ack.mark == "where 6 ends");
 }
@@ -71,7 +71,7 @@ TEST_CASE("tail behind the acknowledged position: halt, or rebuild if allowed") 
 }
 
 TEST_CASE("a forgetful sink gets back what it lost without being told to") {
-  Relay relay{{.forgetful_sink = true}};
+  Relay relay{{.may_lose_acknowledged = true}};
   relay.lead(6, 6);
   relay.on(opened_at(tail_at(2)));
   CHECK(relay.find<Report>()->event == "rebuilding");
@@ -93,7 +93,7 @@ TEST_CASE("a sink is opened with the last acknowledged event and what it said th
   relay.on(TimerFired{});
   relay.now += Milliseconds{60'000};
   relay.on(TimerFired{});
-  store::SubscriptionState state = state_of(6, 6);
+  SubscriptionState state = state_of(6, 6);
   state.mark = "where 6 ends";
   relay.on(LeaseGranted{state});
   CHECK(relay.get<OpenSink>().mark == "where 6 ends");

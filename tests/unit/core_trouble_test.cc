@@ -94,3 +94,46 @@ TEST_CASE("trouble is reported with what to do about it") {
   second.on(DatabaseFailed{"gone", "bring it back"});
   CHECK(second.get<Report>().detail == "gone; bring it back");
 }
+
+namespace {
+
+/// Lets a leader idle behind position 3 for `time`. @returns how often it opened its sink, which
+/// shows `tail` each time; ends with the first tail that is another one than before.
+int idle_for(Relay& relay, Milliseconds time, const Tail& tail) {
+  int opened = 0;
+  const Milliseconds end = relay.now + time;
+  while (relay.now < end) {
+    if (relay.find<OpenSink>() != nullptr) {
+      ++opened;
+      CHECK(relay.get<OpenSink>().acked == tail_at(3));
+      relay.on(opened_at(tail));
+      if (tail != tail_at(3)) break;
+    } else if (relay.find<RenewLease>() != nullptr) {
+      relay.on(LeaseRenewed{});
+    } else if (relay.find<ReadPage>() != nullptr) {
+      relay.on(PageRead{nothing_after(3)});
+    } else {
+      relay.now += relay.get<Wait>().duration;
+      relay.on(TimerFired{});
+    }
+  }
+  return opened;
+}
+
+}  // namespace
+
+TEST_CASE("an idle leader of a forgetful sink looks at its end now and then, and heals it") {
+  CoreOptions options{.look_again = 15s};
+  SUBCASE("forgetful") { options.may_lose_acknowledged = true; }
+  SUBCASE("one that keeps what it has") {}
+  Relay relay{options};
+  relay.lead(3, 3);
+  relay.on(opened_at(tail_at(3)));
+  CHECK(idle_for(relay, 14s, tail_at(3)) == 0);
+  const int times = options.may_lose_acknowledged ? 1 : 0;
+  CHECK(idle_for(relay, 15s, tail_at(3)) == times);
+  CHECK(idle_for(relay, 15s, tail_at(2)) == times);
+  if (!options.may_lose_acknowledged) return;
+  CHECK(relay.get<Report>().event == "rebuilding");
+  CHECK(relay.get<ReadJournal>().position == Position{2});
+}

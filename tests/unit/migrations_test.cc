@@ -129,7 +129,7 @@ TEST_CASE("The printed script makes the same schema, known to be applied") {
   up(*first);
   const Fixture scripted;
   const auto second = scripted.open();
-  second->execute(store::migration_script("sqlite", store::newest_version()));
+  second->execute(store::migration_script("sqlite", {.to = store::newest_version()}));
   CHECK(schema(*second) == schema(*first));
   CHECK_NOTHROW(store::require_schema(*second));
   CHECK(up(*second) == 0);

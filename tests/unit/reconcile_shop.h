@@ -57,11 +57,11 @@ class Shop {
   /// What a relay does, with batches of at most `batch` events; the last one stays pending, half
   /// delivered, if `leave_pending`.
   void publish(std::size_t batch = 5, bool leave_pending = false,
-               const store::SubscriptionSpec& spec = main_spec()) {
+               const SubscriptionSpec& spec = main_spec()) {
     const auto sink = make_sink(spec.name);
     store::SubscriptionLog log{*connection_, spec.name, *sink};
     log.declare(spec);
-    const store::Acquisition lease = log.acquire("test", kLease);
+    const Acquisition lease = log.acquire("test", kLease);
     Cursor cursor = lease.state.cursor;
     Tail tail = lease.state.acked;
     sink->open();
@@ -89,7 +89,7 @@ class Shop {
     log.release();
   }
 
-  static store::SubscriptionSpec main_spec() {
+  static SubscriptionSpec main_spec() {
     return {.name = "main",
             .topics = {"orders"},
             .sink = "file:events.ndjson",
@@ -100,11 +100,11 @@ class Shop {
   reconcile::RunResult reconcile(const std::vector<std::string>& checks = {},
                                  std::vector<std::string> subscriptions = {}) {
     options.subscriptions = std::move(subscriptions);
-    const reconcile::SinkMaker maker = [this](const reconcile::SubscriptionInfo& subscription) {
+    const reconcile::SinkMaker maker =
+        [this](const reconcile::SubscriptionInfo& subscription) -> reconcile::SinkForReading {
       if (subscription.sink == "stdout:")
-        return std::unique_ptr<Sink>{
-            std::make_unique<sinks::StdoutSink>(subscription.event_source)};
-      return make_sink(subscription.name);
+        return {std::make_unique<sinks::StdoutSink>(subscription.event_source)};
+      return {make_sink(subscription.name)};
     };
     const auto own = sql::open(url());
     return reconcile::run_checks(*own, reconcile::select_checks(checks), options, maker);
@@ -117,8 +117,9 @@ class Shop {
   }
   Lines open_subjects(const std::string& check = "") {
     Lines subjects;
-    reconcile::list_findings(*connection_, {.check = check},
-                             [&](const auto& finding) { subjects.push_back(finding.subject); });
+    reconcile::list_findings(*connection_, {.check = check}, [&](const auto& finding) {
+      subjects.push_back(finding.subject.text());
+    });
     return subjects;
   }
 

@@ -1,4 +1,4 @@
-// Errors of the library: one class that answers "what next", not "what kind".
+// Errors of the library: one class that says what to do next, not what kind of error it is.
 #pragma once
 
 #include <stdexcept>
@@ -17,6 +17,7 @@ enum class ErrorCode {
   sink_unreachable,  ///< The sink cannot be opened, written or made durable.
   conflict,          ///< Another transaction won: busy, locked, deadlock, serialization failure.
   commit_in_doubt,   ///< The outcome of a COMMIT is unknown.
+  foreign_commit,    ///< The service committed a Transaction by other means than its commit().
   lease_lost,        ///< Another relay leads this subscription now.
   schema_missing,    ///< The database has no outseal schema.
   schema_mismatch,   ///< The schema is older or newer than this binary, or was edited.
@@ -30,7 +31,7 @@ enum class ErrorCode {
 enum class Recovery {
   retry_transaction,  ///< Roll back and run the whole transaction again.
   reconnect,          ///< Open a new connection, then run the transaction again.
-  fix_first,          ///< Do not retry before schema, configuration, privilege or argument changed.
+  fix_first,          ///< Do not retry until schema, configuration, privilege or argument changed.
   find_out,  ///< The commit may have happened: look, or retry with the same idempotency key.
 };
 
@@ -52,6 +53,9 @@ class Error : public std::runtime_error {
   struct Detail {
     std::string hint = {};         ///< One sentence: what to do about it. May be empty.
     std::string detail_code = {};  ///< SQLSTATE or SQLite's extended result code, as text.
+    /// The table of a constraint, as "schema.table" on PostgreSQL; empty where it is not known.
+    std::string table = {};
+    std::string constraint = {};  ///< The name of the constraint that refused a row, likewise.
   };
 
   Error(ErrorCode code, std::string_view operation, std::string_view message);
@@ -65,6 +69,8 @@ class Error : public std::runtime_error {
   const std::string& message() const noexcept { return message_; }
   const std::string& hint() const noexcept { return detail_.hint; }
   const std::string& detail_code() const noexcept { return detail_.detail_code; }
+  const std::string& table() const noexcept { return detail_.table; }
+  const std::string& constraint() const noexcept { return detail_.constraint; }
 
  private:
   ErrorCode code_;

@@ -14,7 +14,7 @@
 namespace outseal {
 
 /// The id of an event: a UUID, by default version 7 (time-ordered). It never changes, whatever is
-/// retried or redriven, and it is what a receiver compares to recognise an event.
+/// retried or redriven; receivers recognise an event by it.
 ///
 /// Threads: Immutable.
 /// Source: RFC 9562, sections 4 and 5.7.
@@ -27,7 +27,7 @@ class EventId {
   constexpr EventId() = default;
   constexpr explicit EventId(const std::array<std::uint8_t, 16>& bytes) : bytes_(bytes) {}
 
-  /// Reads the canonical lower-case form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`; nothing else.
+  /// Reads the canonical lower-case form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` and no other.
   static std::optional<EventId> parse(std::string_view text);
 
   std::string to_string() const;
@@ -43,7 +43,7 @@ class EventId {
 
 /// A new UUIDv7 by the system clock (milliseconds) and OpenSSL's random generator.
 ///
-/// Ids made by one process ascend, also within one millisecond and when the clock steps back.
+/// Ids made by one process ascend, even within one millisecond and when the clock steps back.
 /// @throws Error{internal} if the system gives no randomness.
 /// Threads: Thread-safe.
 EventId new_event_id();

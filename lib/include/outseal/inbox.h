@@ -1,15 +1,15 @@
-// The inbox: a receiver lets each event take effect once, by remembering it in the transaction of
-// the effect.
+// The inbox: makes each event take effect once by recording it in the same transaction as the
+// effect.
 //
-// Three ways. Which one fits depends on how events reach the receiver:
+// There are three ways. Which one fits depends on how events reach the receiver:
 //   receive()           by id, in any order. One row an event, until purge_received().
-//   receive_in_order()  by position, one after the other. One row a stream, for ever; no time
-//                       window is part of the argument.
+//   receive_in_order()  by position, one after the other. One row a stream, kept forever; no time
+//                       window is involved.
 //   take()              out of this database, where the relay's sink `postgresql://...` or
-//                       `sqlite:PATH` has put them. In order, and nothing listens on a port.
+//                       `sqlite:PATH` has put them. In order, and without listening on a port.
 //
-// A stream is what positions count in: one database and one subscription of the sender. The relay
-// names it SOURCE#SUBSCRIPTION, by default "/outseal/main#main".
+// Positions count within a stream: one database and one subscription of the sender. The relay names
+// it SOURCE#SUBSCRIPTION, by default "/outseal/main#main".
 #pragma once
 
 #include <chrono>
@@ -30,11 +30,11 @@ namespace outseal {
 
 class Transaction;
 
-/// Longest name of a stream, in bytes of UTF-8; none is empty or has a NUL. Chosen by us: it stands
-/// in indexes.
+/// Maximum length of a stream's name, in bytes of UTF-8; it is not empty and contains no NUL.
+/// Chosen by us: names are parts of indexes.
 inline constexpr std::size_t kStreamBytesMax = 1'024;
 
-/// Notes inside `tx` that the event `id` of `stream` was received.
+/// Records inside `tx` that the event `id` of `stream` was received.
 ///
 /// ```
 /// outseal::Transaction tx{session};
@@ -43,7 +43,8 @@ inline constexpr std::size_t kStreamBytesMax = 1'024;
 /// tx.commit();  // Either way the sender is answered: done.
 /// ```
 ///
-/// One INSERT. A transaction that comes while another one receives the same id waits for its end.
+/// One INSERT; a duplicate costs one extra query. While another transaction receives the same id,
+/// this call waits until that one ends.
 ///
 /// @returns true if it is new and has to take effect; false if it has been received before.
 /// @throws Error{invalid_argument} for a bad stream, the nil id, or a transaction that has ended.
@@ -52,14 +53,14 @@ inline constexpr std::size_t kStreamBytesMax = 1'024;
 /// @throws Error{schema_missing} if the database has no inbox: run `outseal-migrate up`.
 /// Threads: not thread-safe; same rule as the session under `tx`. Any number of threads and
 ///          processes may receive the same event at once: one of them gets true.
-/// Crash: before commit nothing remains, and the next time it is new again.
-bool receive(Transaction& tx, std::string_view stream, const EventId& id);
+/// Crash: before commit nothing remains, and the next time the event is new again.
+[[nodiscard]] bool receive(Transaction& tx, std::string_view stream, const EventId& id);
 
-/// Where an event stands to those that were received before it.
+/// How an event relates to those that were received before it.
 enum class Arrival {
   fresh,      ///< The next one: let it take effect, then commit.
   duplicate,  ///< Received before: answer that it is done.
-  gap,        ///< An earlier one is missing: answer from which position on to send.
+  gap,        ///< An earlier one is missing: answer with the position to send from.
 };
 
 /// The stable snake_case name of `arrival`.
@@ -67,41 +68,42 @@ std::string_view name_of(Arrival arrival);
 
 struct Receipt {
   Arrival arrival;
-  /// Position of the last event received; with `fresh` that of this one. The one after it is what
-  /// the sender has to send next.
+  /// Position of the last event received; with `fresh` that of this one. The sender has to continue
+  /// with the one after it.
   Position last;
 };
 
 /// An event and its place in a stream, as the sink `http:` sends them: `outseal-position`,
 /// `webhook-id`, and `outseal-previous-id`.
-struct InOrder {
+struct StreamEvent {
   Position position;
   EventId id;
-  /// The event at the position before; nil for the first one of a stream. If a receiver refuses an
-  /// event for good, its position goes to the next one: only the ids tell the new numbering from
-  /// the old one, in which a relay that has slept may still send.
+  /// The event at the position before; nil for the first one of a stream. If a receiver permanently
+  /// rejects an event, the next one gets its position: only the ids tell the new numbering from the
+  /// old one, in which a relay that was suspended may still send.
   EventId previous_id = {};
 };
 
-/// Notes inside `tx` that `event` of `stream` was received, if it is the next one. In all other
-/// cases nothing is noted.
+/// Records inside `tx` that `event` of `stream` was received, if it is the next one. Otherwise
+/// nothing is recorded.
 ///
-/// One UPDATE of one row, that of the stream; what is not fresh takes one look more. Transactions
-/// that receive of the same stream wait for each other from here to their ends.
+/// One UPDATE of one row, that of the stream; anything that is not fresh costs one extra query.
+/// Transactions that receive from the same stream are serialised from this call until they end.
 ///
 /// @throws Error{refused} if another event was received at the last position, or another one than
 ///         `previous_id` before this one: the sender is a relay that was replaced, a second one, or
-///         its database lost history. Nothing is guessed: answer 500, and if that goes on look why.
-///         Before the last position nothing is compared, since only the last event is known: there
-///         every event counts as received. See tools/README.md, "webhooks", for what that asks of
-///         a receiver; receive() by id asks nothing.
+///         its database lost history. Nothing is guessed: answer 500, and if that persists find out
+///         why. Before the last position nothing is compared, since only the last event is known:
+///         there every event counts as received. What that asks of a receiver: tools/OPERATING.md,
+///         "Webhooks, by position"; receive() by id asks nothing.
 /// @throws Error{invalid_argument} for a bad stream, position 0, the nil id, a first event with a
-///         previous one or another without, or a transaction that has ended.
+///         previous one or a later one without, or a transaction that has ended.
 /// @throws Error{conflict} as receive().
 /// @throws Error{schema_missing} if the database has no inbox: run `outseal-migrate up`.
-/// Threads: as receive(); one of all that bring the same event gets `fresh`.
-/// Crash: before commit nothing remains, and the next time it is fresh again.
-Receipt receive_in_order(Transaction& tx, std::string_view stream, const InOrder& event);
+/// Threads: as receive(); one of the callers with the same event gets `fresh`.
+/// Crash: before commit nothing remains, and the next time the event is fresh again.
+[[nodiscard]] Receipt receive_in_order(Transaction& tx, std::string_view stream,
+                                       const StreamEvent& event);
 
 /// An event as the relay put it into this database.
 struct InboxEvent {
@@ -120,7 +122,7 @@ inline constexpr std::size_t kTakeEventsDefault = 100;
 inline constexpr std::size_t kTakeEventsMax = 10'000;
 
 /// Takes the next events of `stream` out of the inbox, in the order of their positions, and moves
-/// the service's cursor behind them inside of `tx`.
+/// the service's cursor past them inside `tx`.
 ///
 /// ```
 /// outseal::Transaction tx{session};
@@ -129,44 +131,47 @@ inline constexpr std::size_t kTakeEventsMax = 10'000;
 /// ```
 ///
 /// Each event is taken by one committed transaction. A stream has one cursor, for one service: for
-/// another one give the relay another subscription. Several workers are safe and take turns: from
-/// take() to the end of its transaction the others wait. A rollback gives the events back.
+/// another service give the relay another subscription. Several workers are safe and take turns:
+/// from take() until its transaction ends the others wait. After a rollback the events can be taken
+/// again.
 ///
 /// All events are held in memory; lower `events_max` if payloads are large. Range 1 to 10,000.
 ///
-/// @returns nothing if all have been taken: ask again later.
-/// @throws Error{refused} if the inbox has a hole behind the cursor: somebody deleted events that
+/// @returns no event if all have been taken: ask again later.
+/// @throws Error{refused} if the inbox has a hole after the cursor: somebody deleted events that
 ///         were not taken.
 /// @throws Error{invalid_argument} for a bad stream or `events_max`, or a transaction that has
-///         ended.
+///         ended; also for a stream that no relay has ever connected to while there are others,
+///         which it lists: with a misspelled name a service would silently wait forever.
 /// @throws Error{conflict} above READ COMMITTED (PostgreSQL) or in a joined transaction (SQLite),
 ///         if another worker was faster: run the whole transaction again.
 /// @throws Error{schema_missing} if the database has no inbox: run `outseal-migrate up`.
 /// Threads: not thread-safe; same rule as the session under `tx`.
-/// Crash: before commit nothing remains and the same events come again; after it they are done.
-std::vector<InboxEvent> take(Transaction& tx, std::string_view stream,
-                             std::size_t events_max = kTakeEventsDefault);
+/// Crash: before commit nothing remains and the same events are returned again; after it they are
+///         done.
+[[nodiscard]] std::vector<InboxEvent> take(Transaction& tx, std::string_view stream,
+                                           std::size_t events_max = kTakeEventsDefault);
 
-/// Forgets ids of all streams that receive() noted longer than `age` ago. Keep them for longer than
-/// any sender may repeat itself: a forgotten event is new again.
+/// Forgets ids of all streams that receive() recorded longer than `age` ago. Keep them for longer
+/// than any sender may repeat itself: a forgotten event is new again.
 ///
-/// @returns how many went.
+/// @returns how many were forgotten.
 /// @throws Error{invalid_argument} if `age` is negative.
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
-/// Crash: each step is one transaction; what was forgotten stays forgotten.
+/// Crash: each step is one transaction; forgotten ids stay forgotten.
 std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds age,
                              const PurgeOptions& options = {});
 
 /// Deletes events of `stream` that were taken and reached this database longer than `age` ago;
-/// never one that was not taken. The reconciler compares the journal with what is still there, so
-/// keep them as long as the journal.
+/// never one that was not taken. The reconciler compares the journal with the events that are still
+/// there, so keep them as long as the journal.
 ///
-/// @returns how many went.
+/// @returns how many were deleted.
 /// @throws Error{invalid_argument} if `age` is negative or the stream is bad.
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
-/// Crash: each step is one transaction; what was deleted stays deleted.
+/// Crash: each step is one transaction; deleted events stay deleted.
 std::uint64_t purge_taken(soci::session& session, std::string_view stream,
                           std::chrono::milliseconds age, const PurgeOptions& options = {});
 

@@ -1,4 +1,4 @@
-// Strong types: a number or a string that cannot be mistaken for another one.
+// Strong types: numbers and strings that cannot be mistaken for one another.
 #pragma once
 
 #include <compare>

@@ -1,7 +1,8 @@
-// Transaction: the only door to the outbox, so that an event cannot be written outside of one.
+// Transaction: the only way to the outbox, so that no event can be written outside a transaction.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 
 namespace soci {
@@ -10,19 +11,21 @@ class session;
 
 namespace outseal {
 
+class Error;
+
 /// Keeps outseal's prepared statements from one transaction of an SQLite session to the next:
 /// preparing them costs about as much as running them. Optional; make one right after the session.
 /// PostgreSQL needs none: see TransactionOptions::named_statements.
 ///
 /// Threads: Not thread-safe; same rule as the session. It must be destroyed before the session is
-/// closed, else SQLite keeps the connection open.
-class Statements {
+/// closed; otherwise SQLite keeps the connection open.
+class StatementCache {
  public:
   /// @throws Error{invalid_config} for a session of an unsupported backend.
-  explicit Statements(soci::session& session);
-  ~Statements();
-  Statements(const Statements&) = delete;
-  Statements& operator=(const Statements&) = delete;
+  explicit StatementCache(soci::session& session);
+  ~StatementCache();
+  StatementCache(const StatementCache&) = delete;
+  StatementCache& operator=(const StatementCache&) = delete;
 
  private:
   friend class Transaction;
@@ -30,7 +33,10 @@ class Statements {
   std::unique_ptr<Kept> kept_;
 };
 
-/// How a transaction begins.
+/// How a transaction sees others (PostgreSQL; SQLite's are always serializable).
+enum class Isolation { session_default, read_committed, repeatable_read, serializable };
+
+/// How a transaction begins, and what it does with events.
 struct TransactionOptions {
   static constexpr std::chrono::milliseconds kBusyWaitDefault{5'000};
   static constexpr std::chrono::milliseconds kBusyWaitMax{600'000};
@@ -40,11 +46,21 @@ struct TransactionOptions {
   /// caller to retry. Chosen by us: 5 s carries at least 16 busy writers, see tests/README.md.
   std::chrono::milliseconds busy_wait = kBusyWaitDefault;
   /// Prepared statements of the same session to use; null prepares them for this transaction alone.
-  Statements* statements = nullptr;
+  StatementCache* statements = nullptr;
   /// PostgreSQL: prepares outseal's statements once by name in the session, which saves about a
   /// tenth of a short transaction. Switch it off behind a pooler in transaction mode (PgBouncer),
   /// where the next transaction may meet another server session.
   bool named_statements = true;
+  /// PostgreSQL: writes each event when it is appended, in a round trip of its own. Needed by a
+  /// service whose triggers or SQL also append events, between its own calls of append(): without
+  /// it those would come first, which commit() refuses. Off by default: events travel with COMMIT.
+  bool append_at_once = false;
+  /// PostgreSQL: as in BEGIN ISOLATION LEVEL. Set it here: SET TRANSACTION comes too late, because
+  /// the transaction's number has been read by then.
+  Isolation isolation = Isolation::session_default;
+  /// Receives errors that the destructor cannot throw: Error{foreign_commit}, and events that could
+  /// not be stored after one. Exceptions that it throws are ignored. Empty: one line on stderr.
+  std::function<void(const Error&)> observer = {};
 
   /// @throws Error{invalid_config} naming every field that is out of range.
   void validate() const;
@@ -60,35 +76,56 @@ struct TransactionOptions {
 /// tx.commit();
 /// ```
 ///
-/// SQLite: begins with BEGIN IMMEDIATE, so that a transaction that has begun cannot fail later
-/// because another writer was faster. PostgreSQL: begins with BEGIN, in the session's isolation
-/// level; appended events are put off and travel with COMMIT, in the same round trip.
+/// It knows its transaction by identity: commit() commits that one or none, and the destructor
+/// rolls back that one or none, whatever the service did with its session in between. Savepoints
+/// are free to use. ROLLBACK, a reconnect or an error that makes the database roll back end the
+/// transaction: commit() then throws, and whatever the service began afterwards is left alone.
+/// Leave COMMIT to commit():
 ///
-/// The session must outlive the transaction. Do not end the transaction by other means
-/// (`session.commit()`, `COMMIT`) while this object lives: if events were put off, it could not be
-/// mended, and the destructor ends the program. Once the service has rolled back by itself,
-/// commit() refuses, also in a transaction that it began behind that. Savepoints may be set and
-/// returned to at will.
+/// - SQLite refuses any other COMMIT while this object lives, including that of a single statement
+///   outside a transaction. This uses the connection's commit and rollback hooks, of which there is
+///   one each: a service's own hooks are replaced and not restored.
+/// - PostgreSQL cannot refuse it. The rows are then committed without the events. Those are stored
+///   as soon as outseal notices (in execute(): when the handler has ended), by a transaction of
+///   their own, and this is reported as Error{foreign_commit}, again by every later call. If the
+///   process dies in between, they are lost.
+///
+/// SQLite: begins with BEGIN IMMEDIATE, so that a transaction that has begun cannot fail later
+/// because another writer was faster. With attached databases only the main one is locked. A commit
+/// that wrote to several files is refused unless SQLite makes it atomic.
+/// PostgreSQL: appended events travel with COMMIT, in the same round trip.
+///
+/// The session must outlive the transaction.
 ///
 /// Threads: Not thread-safe; one thread at a time, the same one that uses the session.
 /// Crash: before commit() nothing remains; after it everything does.
+/// Source: sqlite.org, "Commit And Rollback Notification Callbacks" and "ATTACH DATABASE".
 class Transaction {
  public:
   /// Begins a transaction.
   /// @throws Error{conflict} if the database stayed busy for `options.busy_wait`.
-  /// @throws Error{invalid_argument} if the session already has a transaction: use join().
+  /// @throws Error{invalid_argument} if the session already has a transaction: use join(). Also if
+  ///         it is in pipeline mode or in the middle of a COPY (PostgreSQL), or of a query whose
+  ///         snapshot is too old to write after it (SQLite).
+  /// @throws Error{invalid_argument} if the session's client_encoding is not UTF8 (PostgreSQL).
   /// @throws Error{invalid_config} for a session of an unsupported backend or for bad options, such
-  ///         as Statements of another session.
+  ///         as StatementCache of another session.
   explicit Transaction(soci::session& session, const TransactionOptions& options = {});
 
   /// Wraps the transaction that the service began itself. commit() and the destructor then leave it
-  /// alone: whoever began it ends it. Begin it with BEGIN IMMEDIATE on SQLite: a plain BEGIN takes
-  /// the write lock at the first write, which can fail with Error{conflict}.
-  /// `options` are those about statements; nothing waits.
-  /// @throws Error{invalid_argument} if the session has no transaction.
+  /// alone: whoever began it ends it. Events are written at once, unless a Transaction on the same
+  /// session began it: then they are queued with that one's. Begin it with BEGIN IMMEDIATE on
+  /// SQLite: a plain BEGIN takes the write lock at the first write, which can fail with
+  /// Error{conflict}. Of `options` only those about statements count; nothing waits. The handle is
+  /// for this transaction alone: once that has ended, it is refused, even if the session is in
+  /// another one by then. (On PostgreSQL a ROLLBACK AND CHAIN after a SAVEPOINT goes unnoticed.) On
+  /// SQLite this also takes the connection's commit and rollback hooks, which let every COMMIT
+  /// pass.
+  /// @throws Error{invalid_argument} if the session has no transaction, or as the constructor does.
   static Transaction join(soci::session& session, const TransactionOptions& options = {});
 
-  /// Rolls back unless committed or joined. Never throws.
+  /// Rolls back unless committed, rolled back or joined. Never throws: see
+  /// TransactionOptions::observer.
   ~Transaction();
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
@@ -96,25 +133,50 @@ class Transaction {
   /// Commits; on a joined transaction it does nothing.
   /// @throws Error{conflict} if readers kept the file locked for the busy wait; nothing is
   ///         committed and the transaction is still open.
-  /// @throws Error{commit_in_doubt} if the database cannot say whether it committed, for
-  ///         example because the connection was lost.
-  /// @throws Error{constraint} if an event that was put off is refused, for example for an event id
-  ///         that is already in the outbox; nothing is committed.
   /// @throws Error{conflict} on a serialization failure or deadlock (PostgreSQL); nothing is
   ///         committed, run the whole transaction again.
-  /// @throws Error{storage} on a full disk or an I/O error, or if an earlier error had ended the
-  ///         transaction; nothing is committed.
+  /// @throws Error{conflict} if a statement was cancelled or interrupted, for example by
+  ///         statement_timeout or sqlite3_interrupt(); run the whole transaction again.
+  /// @throws Error{commit_in_doubt} if the connection was lost during COMMIT or the database cannot
+  ///         say whether it committed. To find out: look for the rows, or on PostgreSQL ask
+  ///         `pg_xact_status`, with the number that the error's hint gives, on a new connection.
+  /// @throws Error{foreign_commit} if the service committed the transaction by other means
+  ///         (PostgreSQL). Its rows are committed, and so are its events by now, except those that
+  ///         the message names. After this error or Error{commit_in_doubt} every later call throws
+  ///         it again.
+  /// @throws Error{constraint} if an event is refused, for example because its id is already in the
+  ///         outbox; nothing is committed.
+  /// @throws Error{invalid_config} if something else appended events in between (PostgreSQL): see
+  ///         TransactionOptions::append_at_once; nothing is committed.
+  /// @throws Error{invalid_argument} if a statement of the service that writes is not finished
+  ///         (SQLite), or as the constructor does; nothing is committed.
+  /// @throws Error{invalid_config} if several files were written, which SQLite does not commit
+  ///         atomically; nothing is committed.
+  /// @throws Error{storage} on a full disk or an I/O error, or if the transaction has ended before:
+  ///         by an earlier error, or because the service ended it; nothing is committed.
+  /// @throws Error{unreachable} if the session was closed, reconnected or lost before; nothing is
+  ///         committed.
+  /// @throws Error{invalid_argument} inside a handler of execute(): nothing is sent, and execute()
+  ///         still commits what the handler did.
   /// @throws Error{internal} if called twice.
   void commit();
+
+  /// Rolls back now instead of in the destructor. Does nothing if the transaction was rolled back
+  /// already.
+  /// @throws Error{invalid_argument} on a joined transaction: whoever began it ends it; throw an
+  ///         exception to tell them. Also if commit() has succeeded, and inside a handler of
+  ///         execute(), as commit() does.
+  /// @throws Error{foreign_commit} or Error{commit_in_doubt} as commit() does.
+  void rollback();
 
   /// The implementation; opaque to users.
   class Impl;
   Impl& impl() noexcept { return *impl_; }
 
  private:
-  explicit Transaction(std::unique_ptr<Impl> impl);
+  explicit Transaction(std::shared_ptr<Impl> impl);
 
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace outseal

@@ -21,6 +21,7 @@ constexpr CodeRow kCodes[] = {
     {ErrorCode::sink_unreachable, "sink_unreachable", Recovery::reconnect, 4},
     {ErrorCode::conflict, "conflict", Recovery::retry_transaction, 3},
     {ErrorCode::commit_in_doubt, "commit_in_doubt", Recovery::find_out, 3},
+    {ErrorCode::foreign_commit, "foreign_commit", Recovery::fix_first, 3},
     {ErrorCode::lease_lost, "lease_lost", Recovery::fix_first, 5},
     {ErrorCode::schema_missing, "schema_missing", Recovery::fix_first, 3},
     {ErrorCode::schema_mismatch, "schema_mismatch", Recovery::fix_first, 3},

@@ -36,6 +36,8 @@ struct Cursor {
 
   /// Whether `after_seq` says where it is: always on SQLite, inside of a window elsewhere.
   bool is_inside() const { return snap_from.empty() || !snap_to.empty(); }
+  /// `after_seq` if it says that, else 0.
+  Seq inside_seq() const { return is_inside() ? after_seq : Seq{}; }
   /// The end of the window that it is in or has just left; empty on SQLite.
   const std::string& window_end() const { return snap_to.empty() ? snap_from : snap_to; }
   friend bool operator==(const Cursor&, const Cursor&) = default;

@@ -18,6 +18,9 @@
 
 namespace outseal {
 
+/// No sink takes a larger payload. Chosen by us: the relay holds one of these in memory.
+inline constexpr std::size_t kPayloadBytesMax = 256U << 20U;
+
 /// What a sink claims. The conformance suite holds it to each claim.
 struct SinkFeatures {
   bool has_tail = false;            ///< It can say what it stored last, also after a crash.
@@ -26,7 +29,9 @@ struct SinkFeatures {
   bool readable = false;            ///< read() gives back every stored event.
   /// A crash of its server may take back what it acknowledged: what it lost is sent again from the
   /// log without asking an operator.
-  bool forgetful = false;
+  bool may_lose_acknowledged = false;
+  /// Payloads of more bytes are refused without being read.
+  std::size_t payload_bytes_max = kPayloadBytesMax;
   /// Most events in a batch: a sink without a condition may get all of them again after a crash.
   std::size_t batch_events_max = SIZE_MAX;
 };
@@ -43,6 +48,9 @@ struct OpenResult {
   std::optional<Tail> tail = {};
   std::string detail = {};  ///< For humans: what and where. No payloads, no credentials.
   std::string hint = {};    ///< What to do about it.
+  /// What was opened, whatever address led there: the same text means the same sink, another one
+  /// another sink. Empty if it cannot tell.
+  std::string identity = {};
 };
 
 /// What deliver() did. Outcomes are values: a sink that throws counts as retry_later.
@@ -70,6 +78,7 @@ struct SinkRecord {
   EventId event_id;
   std::string_view encoded;  ///< Byte for byte what Sink::encode made; valid until the next next().
   std::string where;         ///< For humans, for example "events.ndjson:4711".
+  bool torn = false;         ///< The end of a write that a crash cut off, or that is under way.
 };
 
 /// Reads a sink from its first event to its last, in constant memory. Takes no lock.
@@ -99,7 +108,7 @@ class Sink {
 
   /// Told before each open(): the last event that the database knows to be in the sink, and the
   /// mark that came with it (empty if unknown). For a sink whose last event may have been consumed.
-  virtual void recall(const Tail& /*acked*/, std::string_view /*mark*/) {}
+  virtual void resume_from(const Tail& /*acked*/, std::string_view /*mark*/) {}
 
   /// Connects or locks and reports the tail: the last event that is whole. Changes nothing that is
   /// stored: what a crash tore is repaired by the first deliver(), when the relay has agreed.

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "sql/parked.h"
 #include "store/event_row.h"
 
 namespace outseal::reconcile {
 namespace {
-
-using sql::Query;
-using store::JournalRow;
 
 std::string number(Position position) { return std::to_string(position.value()); }
 
@@ -51,9 +49,8 @@ BatchExam::BatchExam(sql::Connection& connection, const SubscriptionInfo& subscr
       sink_{sink},
       problems_{problems},
       reader_{store::make_log_reader(connection)} {
-  const sql::Use use{connection_.statement(Query::list_redriven_keys)};
-  use->bind_text(0, subscription_.name);
-  while (use->step()) redriven_keys_.emplace(use->text(0), Seq{0});
+  for (std::string& key : sql::list_redriven_keys(connection_, subscription_.name))
+    redriven_keys_.emplace(std::move(key), Seq{0});
 }
 
 void BatchExam::examine(const JournalRow& row, Position end, BatchImage& image) {
@@ -108,22 +105,16 @@ void BatchExam::examine_pending(const JournalRow& row, const BatchImage& image) 
 }
 
 std::vector<LogEntry> BatchExam::load_entries(const JournalRow& row) {
+  if (row.kind != BatchKind::log)
+    return sql::list_redriven(connection_, subscription_.name, row.first,
+                              advance(row.first, row.count - 1));
   std::vector<LogEntry> entries;
-  if (row.kind == BatchKind::log) {
-    // A few more than there should be are enough to name what was left out.
-    const std::size_t entries_max = row.count + 100;
-    walk_range(connection_, subscription_, row.from, row.to, [&](LogEntry entry) {
-      entries.push_back(std::move(entry));
-      return entries.size() < entries_max;
-    });
-    return entries;
-  }
-  const sql::Use use{connection_.statement(Query::list_redriven_ids)};
-  use->bind_text(0, subscription_.name);
-  use->bind(1, static_cast<std::int64_t>(row.first.value()));
-  use->bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
-  while (use->step())
-    entries.push_back({Seq{use->integer(0)}, use->event_id(1), std::string{use->text(2)}});
+  // A few more than there should be are enough to name what was left out.
+  const std::size_t entries_max = row.count + 100;
+  walk_range(connection_, subscription_, row.from, row.to, [&](LogEntry entry) {
+    entries.push_back(std::move(entry));
+    return entries.size() < entries_max;
+  });
   return entries;
 }
 
@@ -183,25 +174,25 @@ bool BatchExam::name_differences(const JournalRow& row, const std::vector<LogEnt
                                  const BatchImage& image) {
   const bool log = row.kind == BatchKind::log;
   const auto offsets = offsets_of(entries);
-  const sql::Use use{log ? reader_->open_range(row.from, row.to)
-                         : connection_.statement(Query::read_redriven)};
-  if (!log) {
-    use->bind_text(0, subscription_.name);
-    use->bind(1, static_cast<std::int64_t>(row.first.value()));
-    use->bind(2, static_cast<std::int64_t>(row.first.value() + row.count - 1));
-  }
+  sql::Statement& rows = log ? reader_->open_range(row.from, row.to)
+                             : sql::read_redriven(connection_, subscription_.name, row.first,
+                                                  advance(row.first, row.count - 1));
+  const sql::StatementScope use{rows};
   std::string encoded;
   bool found = false;
   std::size_t index = 0;
-  while (index < image.seen().size() && use->step()) {
-    std::optional<sql::Use> large;
-    const EventRow event = store::whole_event_row(connection_, *use.operator->(), large);
+  while (index < image.seen().size() && rows.step()) {
+    std::optional<sql::LargeEvent> large;
+    const sql::EventColumns columns{rows};
+    EventRow event = columns.event();
     const auto offset = offsets.find(event.id);
     if (offset == offsets.end()) continue;  // Parked, or of another topic.
     const Position position = advance(row.first, offset->second);
     if (image.seen()[index].position != position) continue;  // Missing there.
     encoded.clear();  // A sink that refuses the event now leaves it empty, which differs as well.
-    sink_.encode(event, position, encoded);
+    const std::uint64_t bytes_max = sink_.features().payload_bytes_max;
+    if (!store::complete(connection_, columns, bytes_max, event, large))
+      sink_.encode(event, position, encoded);
     if (image.encoded(index) != encoded) {
       found = true;
       name_one(event, image.seen()[index], offsets.contains(image.seen()[index].id));

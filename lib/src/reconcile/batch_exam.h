@@ -59,9 +59,9 @@ class BatchExam {
             Problems& problems);
 
   /// `image` holds what the sink has of the positions row.first to `end`.
-  void examine(const store::JournalRow& row, Position end, BatchImage& image);
+  void examine(const JournalRow& row, Position end, BatchImage& image);
   /// The pending batch: a prefix of it may be in the sink.
-  void examine_pending(const store::JournalRow& row, const BatchImage& image);
+  void examine_pending(const JournalRow& row, const BatchImage& image);
 
   /// Batches whose rows retention has taken, at least partly: their hash alone was checked.
   std::uint64_t unretained() const { return unretained_; }
@@ -71,12 +71,12 @@ class BatchExam {
  private:
   static constexpr std::size_t kSuspectsMax = 1'000;
 
-  std::vector<LogEntry> load_entries(const store::JournalRow& row);
+  std::vector<LogEntry> load_entries(const JournalRow& row);
   void name_ghosts(const std::vector<LogEntry>& entries, const BatchImage& image);
-  void check_ids(const store::JournalRow& row, const std::vector<LogEntry>& entries,
+  void check_ids(const JournalRow& row, const std::vector<LogEntry>& entries,
                  const BatchImage& image);
   void check_keys(Position first, const std::vector<LogEntry>& entries);
-  bool name_differences(const store::JournalRow& row, const std::vector<LogEntry>& entries,
+  bool name_differences(const JournalRow& row, const std::vector<LogEntry>& entries,
                         const BatchImage& image);
   void name_one(const EventRow& bound, const BatchImage::Seen& seen, bool of_batch);
 

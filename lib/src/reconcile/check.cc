@@ -3,29 +3,20 @@
 #include <algorithm>
 
 #include "base/text.h"
-#include "model/limits.h"
+#include "model/validation.h"
 #include "outseal/error.h"
+#include "sql/check.h"
+#include "sql/subscription.h"
+#include "sql/window.h"
 
 namespace outseal::reconcile {
-
-std::string_view name_of(Severity severity) {
-  switch (severity) {
-    case Severity::warning:
-      return "warning";
-    case Severity::error:
-      return "error";
-    case Severity::critical:
-      return "critical";
-  }
-  return "error";
-}
 
 bool SubscriptionInfo::matches(std::string_view topic) const {
   return topic_matches_any(topics, topic);
 }
 
 void CheckOptions::validate() const {
-  Faults faults{"reconcile options"};
+  ConfigErrors faults{"reconcile options"};
   const auto check_grace = [&](std::string_view field, std::chrono::milliseconds grace) {
     faults.check_range(field, grace.count(), 0, kGraceMax.count());
   };
@@ -61,6 +52,8 @@ std::vector<std::unique_ptr<Check>> all_checks() {
   checks.push_back(make_stuck_operations_check());
   checks.push_back(make_duplicate_outcomes_check());
   checks.push_back(make_unpublished_events_check());
+  checks.push_back(make_passed_over_events_check());
+  checks.push_back(make_untaken_topics_check());
   checks.push_back(make_parked_events_check());
   checks.push_back(make_journal_sink_check());
   checks.push_back(make_audit_chain_check());
@@ -87,25 +80,29 @@ std::vector<std::unique_ptr<Check>> select_checks(const std::vector<std::string>
   return checks;
 }
 
-std::string hint_for(std::string_view check, std::string_view subject) {
+std::string hint_for(std::string_view check, std::string_view kind) {
   for (const auto& known : all_checks())
-    if (known->name() == check) return std::string{known->hint(subject)};
+    if (known->name() == check) return std::string{known->hint(kind)};
   return {};
+}
+
+bool is_of_another_cluster(sql::Connection& connection, const SubscriptionInfo& subscription) {
+  if (connection.dialect() != "postgresql") return false;
+  const std::string system = sql::read_source_state(connection).identity.system;
+  const auto note = sql::find_start(connection, "", subscription.name);
+  return note && !note->system.empty() && note->system != system;
 }
 
 std::vector<SubscriptionInfo> load_subscriptions(sql::Connection& connection,
                                                  const std::vector<std::string>& names) {
   std::vector<SubscriptionInfo> all;
-  {
-    const sql::Use use{connection.statement(sql::Query::list_checked_subscriptions)};
-    while (use->step())
-      all.push_back({.name = std::string{use->text(0)},
-                     .topics = {},
-                     .sink = std::string{use->text(1)},
-                     .event_source = std::string{use->text(2)},
-                     .paused = use->text(3) == "paused",
-                     .acked_seq = Seq{use->integer(4)}});
-  }
+  for (sql::CheckedSubscription& each : sql::list_checked_subscriptions(connection))
+    all.push_back({.name = std::move(each.name),
+                   .topics = {},
+                   .sink = std::move(each.sink),
+                   .event_source = std::move(each.event_source),
+                   .paused = each.paused,
+                   .acked_seq = each.acked_seq});
   for (const std::string& name : names)
     if (std::none_of(all.begin(), all.end(), [&](const auto& one) { return one.name == name; }))
       throw Error{ErrorCode::invalid_argument,
@@ -116,16 +113,8 @@ std::vector<SubscriptionInfo> load_subscriptions(sql::Connection& connection,
     std::erase_if(all, [&](const auto& one) {
       return std::find(names.begin(), names.end(), one.name) == names.end();
     });
-  for (SubscriptionInfo& one : all) {
-    const sql::Use use{connection.statement(sql::Query::list_topics)};
-    use->bind_text(0, one.name);
-    while (use->step()) one.topics.emplace_back(use->text(0));
-  }
+  for (SubscriptionInfo& one : all) one.topics = sql::list_topics(connection, one.name);
   return all;
-}
-
-std::string_view scope_of(std::string_view subject) {
-  return subject.substr(0, subject.find_first_of("@ "));
 }
 
 }  // namespace outseal::reconcile

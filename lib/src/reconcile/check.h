@@ -10,35 +10,24 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "model/finding.h"
 #include "model/sink.h"
 #include "outseal/ids.h"
 #include "sql/connection.h"
 
 namespace outseal::reconcile {
 
-enum class Severity { warning, error, critical };
-std::string_view name_of(Severity severity);
-
-/// Something that is not as it should be.
-struct Finding {
-  /// What it is about: "SUBSCRIPTION@WHERE KIND" or a name of the check's own. Stable over runs: it
-  /// is by the subject that a finding is recognised when it is seen again.
-  std::string subject;
-  Severity severity = Severity::error;
-  std::string detail;  ///< One sentence. No payloads, no raw idempotency keys.
-};
-
 /// A subscription as the checks need it.
 struct SubscriptionInfo {
   std::string name;
   std::vector<std::string> topics;
-  std::string sink;  ///< Url::redacted(), as the relay stored it.
+  std::string sink;  ///< What the relay was given, without secrets and parameters: to compare.
   std::string event_source;
   bool paused = false;
   Seq acked_seq;  ///< No event up to here waits for its acknowledgement.
@@ -71,8 +60,12 @@ struct CheckOptions {
   void validate() const;
 };
 
-/// Makes the sink of a subscription for reading; open() and deliver() are never called.
-using SinkMaker = std::function<std::unique_ptr<Sink>(const SubscriptionInfo&)>;
+/// The sink of a subscription for reading; open() and deliver() are never called.
+struct SinkForReading {
+  std::unique_ptr<Sink> sink;  ///< Null if nobody said how it is reached.
+  std::string why_not = {};    ///< Then: the reason, and what to do.
+};
+using SinkMaker = std::function<SinkForReading(const SubscriptionInfo&)>;
 /// Told now and then how far a check is: done of about total; total 0: unknown.
 using Progress =
     std::function<void(std::string_view check, std::uint64_t done, std::uint64_t total)>;
@@ -117,7 +110,7 @@ class Report {
  private:
   std::size_t findings_max_;
   std::vector<Finding> findings_;
-  std::unordered_set<std::string> subjects_;
+  std::set<Subject> subjects_;
   std::uint64_t beyond_ = 0;
   std::vector<Count> counts_;
   std::vector<Skip> skips_;
@@ -133,8 +126,8 @@ class Check {
   virtual std::string_view name() const = 0;
   /// One line for --help: what it looks at.
   virtual std::string_view summary() const = 0;
-  /// What to do about a finding with this subject.
-  virtual std::string_view hint(std::string_view subject) const = 0;
+  /// What to do about a finding of this kind.
+  virtual std::string_view hint(std::string_view kind) const = 0;
   virtual void run(CheckContext& context, Report& report) = 0;
 };
 
@@ -143,19 +136,25 @@ std::vector<std::unique_ptr<Check>> all_checks();
 /// @throws Error{invalid_argument} naming the known ones. Empty `names`: all.
 std::vector<std::unique_ptr<Check>> select_checks(const std::vector<std::string>& names);
 /// The hint of a stored finding; empty if its check is unknown to this version.
-std::string hint_for(std::string_view check, std::string_view subject);
+std::string hint_for(std::string_view check, std::string_view kind);
 
 /// The subscriptions named, or all.
 /// @throws Error{invalid_argument} if one does not exist.
 std::vector<SubscriptionInfo> load_subscriptions(sql::Connection& connection,
                                                  const std::vector<std::string>& names);
 
-/// The subscription that a finding's subject is about: what stands before '@' or a blank.
-std::string_view scope_of(std::string_view subject);
+/// Whether the subscription's cursor is of another cluster (PostgreSQL), until a rebase: its
+/// numbers of transactions say nothing about this log. A check that compares with the log skips it
+/// then.
+bool is_of_another_cluster(sql::Connection& connection, const SubscriptionInfo& subscription);
+inline constexpr const char* kAnotherCluster =
+    "its cursor belongs to another cluster: outseal-relay rebase";
 
 // The checks; see check.cc for their order.
 std::unique_ptr<Check> make_stuck_operations_check();
 std::unique_ptr<Check> make_unpublished_events_check();
+std::unique_ptr<Check> make_passed_over_events_check();
+std::unique_ptr<Check> make_untaken_topics_check();
 std::unique_ptr<Check> make_journal_sink_check();
 std::unique_ptr<Check> make_duplicate_outcomes_check();
 std::unique_ptr<Check> make_parked_events_check();

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "reconcile/check.h"
+#include "sql/check.h"
 #include "store/audit.h"
 
 namespace outseal::reconcile {
@@ -36,28 +37,23 @@ class StuckOperations final : public Check {
   }
 
   void run(CheckContext& context, Report& report) override {
-    const std::int64_t until = context.now_ms - context.options.grace_stuck.count();
-    std::int64_t after_created = -1;
-    std::string after_hash;
+    sql::OpenOperationsPage next{
+        .now_ms = context.now_ms,
+        .created_until_ms = context.now_ms - context.options.grace_stuck.count(),
+        .rows_max = kPageRows};
     std::uint64_t looked_at = 0;
-    for (bool more = true; more;) {
-      more = false;
-      const sql::Use use{context.connection.statement(sql::Query::list_open_operations)};
-      use->bind(0, context.now_ms);
-      use->bind(1, until);
-      use->bind(2, after_created);
-      const std::string after = after_hash;
-      use->bind_blob(3, after);
-      use->bind(4, kPageRows);
-      while (use->step()) {
-        more = true;
-        ++looked_at;
-        after_hash = use->blob(0);
-        after_created = use->integer(3);
-        report.found({.subject = to_hex(use->blob(0)).substr(0, kSubjectDigits),
+    while (true) {
+      const auto page = sql::list_open_operations(context.connection, next);
+      if (page.empty()) break;
+      for (const sql::OpenOperation& operation : page)
+        report.found({.subject = {.scope = {},
+                                  .locator = to_hex(operation.key_hash).substr(0, kSubjectDigits),
+                                  .kind = {}},
                       .severity = Severity::error,
-                      .detail = describe(*use.operator->(), context.now_ms)});
-      }
+                      .detail = describe(operation, context.now_ms)});
+      looked_at += page.size();
+      next.after_created_ms = page.back().created_at_ms;
+      next.after_key_hash = page.back().key_hash;
     }
     report.looked_at("operations", looked_at);
   }
@@ -66,15 +62,15 @@ class StuckOperations final : public Check {
   /// 128 bits of the key's hash name an operation well enough.
   static constexpr std::size_t kSubjectDigits = 32;
 
-  static std::string describe(const sql::Statement& row, std::int64_t now_ms) {
-    const bool unknown = row.text(2) == "unknown";
-    std::string text = "an operation of scope '" + std::string{row.text(1)} + "' " +
-                       (unknown ? "has an unknown outcome" : "is in progress") + ", begun " +
-                       age(now_ms, row.integer(3)) + " ago, " + std::to_string(row.integer(4)) +
-                       (row.integer(4) == 1 ? " attempt" : " attempts");
-    if (!unknown && !row.is_null(6))
-      text += ", lease of " + std::string{row.text(5)} + " ended " + age(now_ms, row.integer(6)) +
-              " ago";
+  static std::string describe(const sql::OpenOperation& operation, std::int64_t now_ms) {
+    std::string text = "an operation of scope '" + operation.scope + "' " +
+                       (operation.unknown ? "has an unknown outcome" : "is in progress") +
+                       ", begun " + age(now_ms, operation.created_at_ms) + " ago, " +
+                       std::to_string(operation.attempts) +
+                       (operation.attempts == 1 ? " attempt" : " attempts");
+    if (!operation.unknown && operation.lease_until_ms)
+      text += ", lease of " + operation.lease_owner + " ended " +
+              age(now_ms, *operation.lease_until_ms) + " ago";
     return text;
   }
 };
@@ -92,32 +88,21 @@ class DuplicateOutcomes final : public Check {
   void run(CheckContext& context, Report& report) override {
     std::uint64_t looked_at = 0;
     Group group;
-    std::string provider;
-    std::string provider_key;
-    std::int64_t id = 0;
-    for (bool more = true; more;) {
-      more = false;
-      const std::string after_provider = provider;
-      const std::string after_key = provider_key;
-      const sql::Use use{context.connection.statement(sql::Query::list_outcomes)};
-      use->bind_text(0, after_provider);
-      use->bind_text(1, after_key);
-      use->bind(2, id);
-      use->bind(3, kPageRows);
-      while (use->step()) {
-        more = true;
-        ++looked_at;
-        if (use->text(0) != provider || use->text(1) != provider_key) {
-          report_group(group, provider, provider_key, report);
+    sql::Effect last;
+    while (true) {
+      const auto page = sql::list_effects(context.connection, last, kPageRows);
+      if (page.empty()) break;
+      for (const sql::Effect& effect : page) {
+        if (effect.provider != last.provider || effect.provider_key != last.provider_key) {
+          report_group(group, last, report);
           group = {};
-          provider = use->text(0);
-          provider_key = use->text(1);
         }
-        id = use->integer(2);
-        group.take(*use.operator->());
+        last = effect;
+        group.take(effect);
       }
+      looked_at += page.size();
     }
-    report_group(group, provider, provider_key, report);
+    report_group(group, last, report);
     report.looked_at("effects", looked_at);
   }
 
@@ -129,31 +114,33 @@ class DuplicateOutcomes final : public Check {
     bool references_differ = false;
     std::string effects;
 
-    void take(const sql::Statement& row) {
-      if (row.text(3) == "confirmed") ++confirmed;
-      const std::string_view reference = row.text(4);
+    void take(const sql::Effect& effect) {
+      if (effect.confirmed) ++confirmed;
+      const std::string& reference = effect.external_ref;
       if (!reference.empty()) {
         if (first_reference.empty()) first_reference = reference;
         references_differ |= first_reference != reference;
       }
-      if (row.text(3) != "confirmed" && reference.empty()) return;
+      if (!effect.confirmed && reference.empty()) return;
       if (effects.size() > kEffectsBytesMax) return;
-      effects += (effects.empty() ? "" : ", ") + std::to_string(row.integer(2));
-      if (!reference.empty()) effects += " (" + std::string{reference} + ")";
+      effects += (effects.empty() ? "" : ", ") + std::to_string(effect.id);
+      if (!reference.empty()) effects += " (" + reference + ")";
     }
   };
   static constexpr std::size_t kEffectsBytesMax = 200;
 
-  static void report_group(const Group& group, const std::string& provider,
-                           const std::string& provider_key, Report& report) {
+  /// `of`: any effect of the group.
+  static void report_group(const Group& group, const sql::Effect& of, Report& report) {
     if (group.confirmed < 2 && !group.references_differ) return;
     // The provider key is an idempotency key in the clear: only its hash may be shown.
-    report.found({.subject = provider + "/" + to_hex(sha256(provider_key)).substr(0, 16),
-                  .severity = Severity::critical,
-                  .detail = std::to_string(group.confirmed) + " confirmed outcomes" +
-                            (group.references_differ ? " with different references" : "") +
-                            " for one key of provider '" + provider + "': effects " +
-                            group.effects});
+    report.found(
+        {.subject = {.scope = {},
+                     .locator = of.provider + "/" + to_hex(sha256(of.provider_key)).substr(0, 16),
+                     .kind = {}},
+         .severity = Severity::critical,
+         .detail = std::to_string(group.confirmed) + " confirmed outcomes" +
+                   (group.references_differ ? " with different references" : "") +
+                   " for one key of provider '" + of.provider + "': effects " + group.effects});
   }
 };
 
@@ -163,8 +150,8 @@ class UnpublishedEvents final : public Check {
   std::string_view summary() const override {
     return "committed events that no sink has acknowledged in time";
   }
-  std::string_view hint(std::string_view subject) const override {
-    if (subject == kNoSubscription) return "Start a relay: outseal-relay run --db URL --sink URL.";
+  std::string_view hint(std::string_view kind) const override {
+    if (kind == kNoSubscription) return "Start a relay: outseal-relay run --db URL --sink URL.";
     return "See whether its relay runs and what it logs: outseal-relay status.";
   }
 
@@ -175,7 +162,7 @@ class UnpublishedEvents final : public Check {
       const Waiting waiting = count(context, subscription, until);
       ++subscriptions;
       if (waiting.count == 0) continue;
-      report.found({.subject = subscription.name,
+      report.found({.subject = {.scope = Scope::of(subscription.name), .locator = {}, .kind = {}},
                     .severity = Severity::error,
                     .detail = describe(waiting, context.now_ms) +
                               (subscription.paused ? "; the subscription is paused" : "")});
@@ -189,7 +176,7 @@ class UnpublishedEvents final : public Check {
                                         .acked_seq = {}};
       const Waiting waiting = count(context, everything, until);
       if (waiting.count != 0)
-        report.found({.subject = std::string{kNoSubscription},
+        report.found({.subject = {.scope = {}, .locator = {}, .kind = std::string{kNoSubscription}},
                       .severity = Severity::error,
                       .detail = describe(waiting, context.now_ms) +
                                 ", and no relay has ever run on this database"});
@@ -198,18 +185,17 @@ class UnpublishedEvents final : public Check {
   }
 
  private:
-  /// No name of a subscription: those have no parentheses.
-  static constexpr std::string_view kNoSubscription = "(no subscription)";
+  static constexpr std::string_view kNoSubscription = "no_subscription";
 
   struct Waiting {
     std::uint64_t count = 0;
-    std::int64_t lowest_seq = 0;
+    Seq lowest;
     std::int64_t oldest_ms = 0;
   };
 
   static std::string describe(const Waiting& waiting, std::int64_t now_ms) {
     return events(waiting.count) + " not acknowledged, from seq " +
-           std::to_string(waiting.lowest_seq) + " on, the oldest committed " +
+           std::to_string(waiting.lowest.value()) + " on, the oldest committed " +
            age(now_ms, waiting.oldest_ms) + " ago";
   }
 
@@ -218,32 +204,20 @@ class UnpublishedEvents final : public Check {
   static Waiting count(CheckContext& context, const SubscriptionInfo& subscription,
                        std::int64_t until) {
     Waiting waiting;
-    std::int64_t after = subscription.acked_seq.value();
-    while (const std::optional<std::int64_t> end = end_of_page(context.connection, after)) {
-      const sql::Use use{context.connection.statement(sql::Query::count_waiting)};
-      use->bind_text(0, subscription.name);
-      use->bind(1, after);
-      use->bind(2, *end);
-      use->bind(3, until);
-      while (use->step()) {
-        if (!subscription.matches(use->text(0))) continue;
-        if (waiting.count == 0 || use->integer(2) < waiting.lowest_seq)
-          waiting.lowest_seq = use->integer(2);
-        if (waiting.count == 0 || use->integer(3) < waiting.oldest_ms)
-          waiting.oldest_ms = use->integer(3);
-        waiting.count += static_cast<std::uint64_t>(use->integer(1));
+    Seq after = subscription.acked_seq;
+    while (const auto end = sql::find_page_end(context.connection, after, kWaitingPageRows)) {
+      for (const sql::WaitingTopic& topic :
+           sql::count_waiting(context.connection, subscription.name,
+                              {.after = after, .to = *end, .created_until_ms = until})) {
+        if (!subscription.matches(topic.topic)) continue;
+        if (waiting.count == 0 || topic.lowest < waiting.lowest) waiting.lowest = topic.lowest;
+        if (waiting.count == 0 || topic.oldest_ms < waiting.oldest_ms)
+          waiting.oldest_ms = topic.oldest_ms;
+        waiting.count += topic.events;
       }
       after = *end;
     }
     return waiting;
-  }
-
-  static std::optional<std::int64_t> end_of_page(sql::Connection& connection, std::int64_t after) {
-    const sql::Use use{connection.statement(sql::Query::end_of_page)};
-    use->bind(0, after);
-    use->bind(1, kWaitingPageRows);
-    if (!use->step() || use->is_null(0)) return std::nullopt;
-    return use->integer(0);
   }
 };
 
@@ -270,38 +244,32 @@ class ParkedEvents final : public Check {
  private:
   static void walk(CheckContext& context, const SubscriptionInfo& subscription, Report& report,
                    std::uint64_t& keys, std::uint64_t& parked) {
-    std::string key;
-    bool first_page = true;
-    for (bool more = true; more;) {
-      more = false;
-      const std::string after = key;
-      const sql::Use use{context.connection.statement(sql::Query::list_parked_keys)};
-      use->bind_text(0, subscription.name);
-      use->bind_text(1, after);
-      use->bind(2, first_page ? 1 : 0);
-      use->bind(3, kPageRows);
-      first_page = false;
-      while (use->step()) {
-        more = true;
-        key = use->text(0);
-        if (!key.empty()) ++keys;
-        parked += static_cast<std::uint64_t>(use->integer(1));
-        report.found(finding(subscription, *use.operator->(), context));
+    std::optional<std::string> after;
+    while (true) {
+      const auto page =
+          sql::list_parked_keys(context.connection, subscription.name, after, kPageRows);
+      if (page.empty()) return;
+      for (const sql::ParkedKey& key : page) {
+        if (!key.key.empty()) ++keys;
+        parked += key.events;
+        report.found(finding(subscription, key, context));
       }
+      after = page.back().key;
     }
   }
 
-  static Finding finding(const SubscriptionInfo& subscription, const sql::Statement& row,
+  static Finding finding(const SubscriptionInfo& subscription, const sql::ParkedKey& parked,
                          const CheckContext& context) {
-    const std::string key{row.text(0)};
-    const std::int64_t parked_at = row.integer(4);
-    const bool overdue = parked_at < context.now_ms - context.options.grace_parked.count();
-    std::string detail = events(static_cast<std::uint64_t>(row.integer(1))) + " parked";
-    if (row.integer(2) != 0) detail += ", " + std::to_string(row.integer(2)) + " of them queued";
-    detail += ", the first at seq " + std::to_string(row.integer(3)) + ", since " +
-              age(context.now_ms, parked_at);
-    if (!key.empty()) detail += "; the key is blocked";
-    return {.subject = subscription.name + (key.empty() ? "@no-key" : "@key:" + key),
+    const bool overdue =
+        parked.parked_at_ms < context.now_ms - context.options.grace_parked.count();
+    std::string detail = events(parked.events) + " parked";
+    if (parked.queued != 0) detail += ", " + std::to_string(parked.queued) + " of them queued";
+    detail += ", the first at seq " + std::to_string(parked.oldest.value()) + ", since " +
+              age(context.now_ms, parked.parked_at_ms);
+    if (!parked.key.empty()) detail += "; the key is blocked";
+    return {.subject = {.scope = Scope::of(subscription.name),
+                        .locator = parked.key.empty() ? "no-key" : "key:" + parked.key,
+                        .kind = {}},
             .severity = overdue ? Severity::error : Severity::warning,
             .detail = detail};
   }
@@ -317,7 +285,9 @@ class AuditChain final : public Check {
 
   void run(CheckContext& context, Report& report) override {
     if (const auto broken = store::verify_audit(context.connection))
-      report.found({.subject = "audit", .severity = Severity::critical, .detail = *broken});
+      report.found({.subject = {.scope = {}, .locator = "audit", .kind = {}},
+                    .severity = Severity::critical,
+                    .detail = *broken});
     report.looked_at("trails", 1);
   }
 };

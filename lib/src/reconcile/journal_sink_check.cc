@@ -7,7 +7,7 @@
 namespace outseal::reconcile {
 namespace {
 
-/// What to do about each kind of finding; the kind is the last word of the subject.
+/// What to do about each kind of finding.
 struct KindHint {
   std::string_view kind;
   std::string_view hint;
@@ -36,8 +36,7 @@ class JournalSink final : public Check {
     return "the journal against the sink: count and hash of each batch, duplicates, ghosts, gaps, "
            "order of keys";
   }
-  std::string_view hint(std::string_view subject) const override {
-    const std::string_view kind = subject.substr(subject.rfind(' ') + 1);
+  std::string_view hint(std::string_view kind) const override {
     for (const KindHint& known : kHints)
       if (known.kind == kind) return known.hint;
     return {};
@@ -56,7 +55,10 @@ class JournalSink final : public Check {
 
  private:
   static void compare(CheckContext& context, const SubscriptionInfo& subscription, Report& report) {
-    const std::unique_ptr<Sink> sink = context.make_sink(subscription);
+    if (is_of_another_cluster(context.connection, subscription))
+      return report.skip({subscription.name, kAnotherCluster});
+    const auto [sink, why_not] = context.make_sink(subscription);
+    if (sink == nullptr) return report.skip({subscription.name, why_not});
     if (!sink->features().readable) {
       report.skip({subscription.name, "its sink " + subscription.sink + " cannot be read back"});
       return;

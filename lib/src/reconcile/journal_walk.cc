@@ -10,8 +10,7 @@
 namespace outseal::reconcile {
 namespace {
 
-using sql::Query;
-using store::JournalRow;
+using sql::Stretch;
 using store::Snapshot;
 
 constexpr std::int64_t kJournalPageRows = 256;
@@ -19,28 +18,8 @@ constexpr std::int64_t kRangePageRows = 4'096;
 /// Where every log on PostgreSQL begins. Source: its numbers of transactions begin at 3.
 constexpr std::string_view kFirstSnapshot = "3:3:";
 
-Position position_of(std::int64_t number) { return Position{static_cast<std::uint64_t>(number)}; }
-
 /// Columns: kind, first, count, from seq, to seq, last id, hash, chain hash, begin and end of the
 /// window.
-JournalRow row_of(const sql::Statement& columns, int base) {
-  JournalRow row;
-  const std::string_view kind = columns.text(base);
-  row.kind = kind == "log"       ? BatchKind::log
-             : kind == "redrive" ? BatchKind::redrive
-                                 : BatchKind::rebase;
-  row.first = position_of(columns.integer(base + 1));
-  row.count = static_cast<std::uint64_t>(columns.integer(base + 2));
-  row.from.after_seq = Seq{columns.integer(base + 3)};
-  row.to.after_seq = Seq{columns.integer(base + 4)};
-  row.from.snap_from = row.to.snap_from = columns.text(base + 8);
-  row.from.snap_to = row.to.snap_to = columns.text(base + 9);
-  row.last_event_id = columns.event_id(base + 5);
-  row.hash = columns.blob(base + 6);
-  row.chain_hash = columns.blob(base + 7);
-  return row;
-}
-
 std::string number(Position position) { return std::to_string(position.value()); }
 std::string number(Seq seq) { return std::to_string(seq.value()); }
 
@@ -93,55 +72,26 @@ std::string text_of(const Cursor& place) {
   return text;
 }
 
-/// A part of the log that is read by seq: on PostgreSQL of one window.
-struct Stretch {
-  std::string_view snap_from;
-  std::string_view snap_to;
-  Seq after;
-  Seq to;
-};
-
 /// False if `take` has ended the walk.
 bool walk_stretch(sql::Connection& connection, const SubscriptionInfo& subscription,
-                  const Stretch& stretch, const std::function<bool(LogEntry)>& take) {
-  std::int64_t after = stretch.after.value();
-  for (bool more = stretch.after < stretch.to; more;) {
-    const sql::Use use{connection.statement(Query::list_range_ids)};
-    use->bind_text(0, subscription.name);
-    use->bind(1, after);
-    use->bind(2, stretch.to.value());
-    use->bind(3, kRangePageRows);
-    use->bind_text(4, stretch.snap_from);
-    use->bind_text(5, stretch.snap_to);
+                  Stretch stretch, const std::function<bool(LogEntry)>& take) {
+  bool wanted = true;
+  for (bool more = stretch.after < stretch.to; more && wanted;) {
     std::int64_t rows = 0;
-    while (use->step()) {
+    const auto take_one = [&](const sql::StretchEvent& event) {
       ++rows;
-      after = use->integer(0);
-      if (use->integer(4) != 0 || !subscription.matches(use->text(3))) continue;
-      if (!take({Seq{after}, use->event_id(1), std::string{use->text(2)}})) return false;
-    }
+      stretch.after = event.seq;
+      if (!event.parked && subscription.matches(event.topic))
+        wanted = take({event.seq, event.id, std::string{event.key}});
+      return wanted;
+    };
+    sql::read_stretch(connection, subscription.name, stretch, kRangePageRows, take_one);
     more = rows == kRangePageRows;
   }
-  return true;
+  return wanted;
 }
 
 }  // namespace
-
-JournalState read_journal_state(sql::Connection& connection, std::string_view subscription) {
-  JournalState state;
-  const sql::Use use{connection.statement(Query::journal_state)};
-  use->bind_text(0, subscription);
-  if (!use->step()) return state;
-  state.bound = position_of(use->integer(0));
-  state.acked = {position_of(use->integer(1)), use->event_id(2)};
-  state.acked_log = {.after_seq = Seq{use->integer(3)},
-                     .snap_from = std::string{use->text(4)},
-                     .snap_to = std::string{use->text(5)}};
-  state.chain_hash = use->blob(6);
-  state.version = use->integer(7);
-  if (!use->is_null(9)) state.last = row_of(*use.operator->(), 8);
-  return state;
-}
 
 void walk_range(sql::Connection& connection, const SubscriptionInfo& subscription,
                 const Cursor& from, const Cursor& to, const std::function<bool(LogEntry)>& take) {
@@ -162,13 +112,17 @@ void walk_range(sql::Connection& connection, const SubscriptionInfo& subscriptio
 
 void Problems::add(std::string_view kind, Position position, std::string detail,
                    Severity severity) {
-  report_.found({.subject = subscription_.name + "@" + number(position) + " " + std::string{kind},
+  report_.found({.subject = {.scope = Scope::of(subscription_.name),
+                             .locator = number(position),
+                             .kind = std::string{kind}},
                  .severity = severity,
                  .detail = std::move(detail)});
 }
 
 void Problems::add(std::string_view kind, Seq seq, std::string detail, Severity severity) {
-  report_.found({.subject = subscription_.name + "@seq:" + number(seq) + " " + std::string{kind},
+  report_.found({.subject = {.scope = Scope::of(subscription_.name),
+                             .locator = "seq:" + number(seq),
+                             .kind = std::string{kind}},
                  .severity = severity,
                  .detail = std::move(detail)});
 }
@@ -192,12 +146,9 @@ JournalWalk::JournalWalk(sql::Connection& connection, const SubscriptionInfo& su
 
 std::optional<JournalRow> JournalWalk::fetch() {
   if (page_.empty()) {
-    const sql::Use use{connection_.statement(Query::list_journal)};
-    use->bind_text(0, subscription_.name);
-    use->bind(1, static_cast<std::int64_t>(fetched_.value()));
-    use->bind(2, static_cast<std::int64_t>(state_.acked.position.value()));
-    use->bind(3, kJournalPageRows);
-    while (use->step()) page_.push_back(row_of(*use.operator->(), 0));
+    const auto rows = sql::list_journal(connection_, subscription_.name, fetched_,
+                                        state_.acked.position, kJournalPageRows);
+    page_.assign(rows.begin(), rows.end());
     if (!page_.empty()) fetched_ = page_.back().first;
   }
   if (page_.empty()) return std::nullopt;
@@ -224,9 +175,7 @@ void JournalWalk::next() {
 
 /// True if `first` is where the journal begins now: retention took the rows before it.
 bool JournalWalk::begins_journal(Position first) {
-  const sql::Use use{connection_.statement(Query::journal_start)};
-  use->bind_text(0, subscription_.name);
-  return use->step() && position_of(use->integer(0)) == first;
+  return sql::find_journal_start(connection_, subscription_.name) == first;
 }
 
 void JournalWalk::check_link(const JournalRow& row) {
@@ -279,7 +228,7 @@ void JournalWalk::check_nothing_lost(const Cursor& from, const Cursor& to) {
 
 /// True if a relay has moved on since the walk began, and retention behind it.
 bool JournalWalk::overtaken_by_retention() {
-  return read_journal_state(connection_, subscription_.name).version != state_.version;
+  return sql::read_journal_state(connection_, subscription_.name).version != state_.version;
 }
 
 void JournalWalk::finish() {

@@ -9,27 +9,14 @@
 #include <string_view>
 
 #include "reconcile/check.h"
+#include "sql/check.h"
+#include "sql/journal.h"
 #include "store/subscription.h"
 
 namespace outseal::reconcile {
 
-/// Where a subscription stands, read in one statement.
-struct JournalState {
-  Position bound;
-  Tail acked;
-  Cursor acked_log;  ///< All of the log before it is acknowledged, parked or filtered out.
-  std::string chain_hash;
-  std::int64_t version = 0;  ///< Every write of a relay raises it.
-  std::optional<store::JournalRow> last;
-};
-JournalState read_journal_state(sql::Connection& connection, std::string_view subscription);
-
-/// One event of the outbox, without its payload.
-struct LogEntry {
-  Seq seq;
-  EventId id;
-  std::string key;
-};
+using sql::JournalState;
+using sql::LogEntry;
 
 /// Calls `take` for the events between two places of the log that belong to `subscription` and are
 /// not parked, in the order of the log, until it returns false. Reads in pages.
@@ -63,7 +50,7 @@ class JournalWalk {
               const JournalState& state, Problems& problems);
 
   /// The current row; nullptr after the last one.
-  const store::JournalRow* row() const { return row_ ? &*row_ : nullptr; }
+  const JournalRow* row() const { return row_ ? &*row_ : nullptr; }
   /// Last position of the current row, cut off where the next row begins.
   Position end() const;
   /// First position that the journal still knows; positions before it cannot be checked.
@@ -73,22 +60,22 @@ class JournalWalk {
   void finish();
 
  private:
-  std::optional<store::JournalRow> fetch();
+  std::optional<JournalRow> fetch();
   bool begins_journal(Position first);
   bool overtaken_by_retention();
-  void check_link(const store::JournalRow& row);
-  void check_range(const store::JournalRow& row);
+  void check_link(const JournalRow& row);
+  void check_range(const JournalRow& row);
   void check_nothing_lost(const Cursor& from, const Cursor& to);
 
   sql::Connection& connection_;
   const SubscriptionInfo& subscription_;
   const JournalState& state_;
   Problems& problems_;
-  std::deque<store::JournalRow> page_;
+  std::deque<JournalRow> page_;
   Position fetched_;
-  std::optional<store::JournalRow> previous_;
-  std::optional<store::JournalRow> row_;
-  std::optional<store::JournalRow> ahead_;
+  std::optional<JournalRow> previous_;
+  std::optional<JournalRow> row_;
+  std::optional<JournalRow> ahead_;
   Position start_;
   std::optional<Cursor> log_end_;  ///< Where the last log batch ended; empty: not known.
 };

@@ -6,11 +6,12 @@
 #include "base/owner.h"
 #include "base/text.h"
 #include "outseal/error.h"
+#include "store/turns.h"
 
 namespace outseal::reconcile {
 namespace {
 
-using sql::Query;
+using sql::OpenRun;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kWait{10'000};
@@ -19,26 +20,9 @@ std::int64_t elapsed_since(steady_clock::time_point begin) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - begin).count();
 }
 
-bool finish_run(sql::Connection& connection, std::int64_t id, std::string_view summary) {
-  const sql::Use use{connection.statement(Query::finish_run)};
-  use->bind(0, id);
-  use->bind(1, connection.now_ms());
-  use->bind_text(2, summary);
-  use->step();
-  return connection.changes() == 1;
-}
-
-struct OpenRun {
-  std::int64_t id = 0;
-  std::string owner;
-  std::int64_t started_at_ms = 0;
-};
-
-std::vector<OpenRun> list_open_runs(sql::Connection& connection) {
-  std::vector<OpenRun> runs;
-  const sql::Use use{connection.statement(Query::list_open_runs)};
-  while (use->step()) runs.push_back({use->integer(0), std::string{use->text(1)}, use->integer(2)});
-  return runs;
+bool end_run(sql::Connection& connection, std::int64_t id, std::string_view summary) {
+  return sql::finish_run(connection, id,
+                         {.finished_at_ms = connection.now_ms(), .summary = summary});
 }
 
 void take_over(sql::Connection& connection, const OpenRun& run) {
@@ -49,8 +33,9 @@ void take_over(sql::Connection& connection, const OpenRun& run) {
         "run",
         "run " + std::to_string(run.id) + " is at work since " + to_rfc3339(run.started_at_ms) +
             " (" + run.owner + ")",
-        {.hint = "wait for it to end; a run that died elsewhere is taken over after 1 hour"}};
-  finish_run(connection, run.id, R"({"abandoned":true})");
+        {.hint = "wait for it to end, then: outseal-reconcile run; one that died elsewhere is taken"
+                 " over after 1 hour"}};
+  end_run(connection, run.id, R"({"abandoned":true})");
 }
 
 std::int64_t begin_run(sql::Connection& connection,
@@ -62,15 +47,11 @@ std::int64_t begin_run(sql::Connection& connection,
   }
   names += "]";
   return sql::transact(connection, kWait, [&] {
-    sql::Use { connection.statement(Query::take_turns) } -> step();
-    for (const OpenRun& run : list_open_runs(connection)) take_over(connection, run);
+    store::take_turns(connection);
+    for (const OpenRun& run : sql::list_open_runs(connection)) take_over(connection, run);
     const std::string owner = this_owner();
-    const sql::Use use{connection.statement(Query::insert_run)};
-    use->bind(0, connection.now_ms());
-    use->bind_text(1, owner);
-    use->bind_text(2, names);
-    use->step();
-    return use->integer(0);
+    return sql::insert_run(connection,
+                           {.started_at_ms = connection.now_ms(), .owner = owner, .checks = names});
   });
 }
 
@@ -81,8 +62,7 @@ class RunGuard {
   ~RunGuard() {
     if (done_) return;
     try {
-      sql::transact(connection_, kWait,
-                    [&] { finish_run(connection_, id_, R"({"failed":true})"); });
+      sql::transact(connection_, kWait, [&] { end_run(connection_, id_, R"({"failed":true})"); });
     } catch (const std::exception&) {
       // The failure that got us here is the one to report.
     }
@@ -97,13 +77,15 @@ class RunGuard {
   bool done_ = false;
 };
 
-/// A subject was looked at if its subscription was asked for and could be read.
-bool covers(const CheckOptions& options, const Report& report, std::string_view subject) {
-  const std::string_view scope = scope_of(subject);
+/// A subscription was looked at if it was asked for and could be read; the database as a whole if
+/// nothing had to be left out.
+bool covers(const CheckOptions& options, const Report& report, const Scope& scope) {
+  if (scope.kind == Scope::Kind::database) return report.skips().empty();
   const auto& named = options.subscriptions;
-  if (!named.empty() && std::find(named.begin(), named.end(), scope) == named.end()) return false;
+  if (!named.empty() && std::find(named.begin(), named.end(), scope.name) == named.end())
+    return false;
   return std::none_of(report.skips().begin(), report.skips().end(),
-                      [&](const Report::Skip& skip) { return skip.subscription == scope; });
+                      [&](const Report::Skip& skip) { return skip.subscription == scope.name; });
 }
 
 std::string summary_of(const RunResult& result) {
@@ -131,17 +113,17 @@ void write_results(sql::Connection& connection, const CheckOptions& options, Run
   sql::transact(connection, kWait, [&] {
     result.open = 0;
     for (CheckResult& check : result.checks) {
-      const auto covered = [&](std::string_view subject) {
-        return covers(options, check.report, subject);
-      };
+      const auto covered = [&](const Scope& scope) { return covers(options, check.report, scope); };
       check.life = record_findings(connection, result.id, check.name, check.report, covered);
       result.open += check.life.open + check.report.beyond();
     }
-    if (!finish_run(connection, result.id, summary_of(result)))
-      throw Error{ErrorCode::refused,
-                  "run",
-                  "another run took over after 1 hour",
-                  {.hint = "run again, with fewer checks or subscriptions at once"}};
+    if (!end_run(connection, result.id, summary_of(result)))
+      throw Error{
+          ErrorCode::refused,
+          "run",
+          "another run took over after 1 hour",
+          {.hint = "take fewer checks or subscriptions at once: outseal-reconcile run --check NAME"
+                   " --subscription NAME"}};
   });
 }
 

@@ -28,7 +28,7 @@ SinkComparison::SinkComparison(CheckContext& context, const SubscriptionInfo& su
       sink_{sink},
       report_{report},
       problems_{subscription, report},
-      state_{read_journal_state(context.connection, subscription.name)},
+      state_{sql::read_journal_state(context.connection, subscription.name)},
       walk_{context.connection, subscription, state_, problems_},
       exam_{context.connection, subscription, sink, problems_},
       bound_known_{state_.bound} {}
@@ -79,9 +79,9 @@ void SinkComparison::settle_held(Position next) {
   held_.reset();
   held.record.encoded = held.encoded;
   const Position jumped = held.record.position;
-  const bool goes_on =
+  const bool has_more =
       next == expected_ || (next == advance(expected_) && jumped > advance(expected_));
-  if (!goes_on || early_.size() >= kOddMax) {
+  if (!has_more || early_.size() >= kOddMax) {
     note_gap(expected_, before(jumped));
     place(held.record);
     return;
@@ -142,7 +142,7 @@ void SinkComparison::feed(const SinkRecord& record) {
     if (record.position <= state_.bound) pending_.take(record);
     return;
   }
-  const store::JournalRow* row = walk_.row();
+  const JournalRow* row = walk_.row();
   if (row != nullptr && record.position >= row->first) image_.take(record);
 }
 
@@ -159,8 +159,8 @@ void SinkComparison::close_batch() {
 
 bool SinkComparison::is_bound(Position position) {
   if (position > bound_known_)
-    bound_known_ =
-        std::max(bound_known_, read_journal_state(context_.connection, subscription_.name).bound);
+    bound_known_ = std::max(bound_known_,
+                            sql::read_journal_state(context_.connection, subscription_.name).bound);
   return position <= bound_known_;
 }
 
@@ -168,8 +168,8 @@ void SinkComparison::take_foreign(const SinkRecord& record) {
   const Position after = before(held_ ? advance(held_->record.position) : expected_);
   if (after < state_.acked.position)
     report_foreign(after, record.where);
-  else if (tail_foreign_.empty())
-    tail_foreign_ = record.where;
+  else if (!tail_foreign_)
+    tail_foreign_ = TailForeign{after, record.where, record.torn};
 }
 
 void SinkComparison::report_foreign(Position after, const std::string& where) {
@@ -203,15 +203,15 @@ void SinkComparison::report_missing() {
 
 /// What stands behind the acknowledged position can be judged if no relay was at work meanwhile.
 void SinkComparison::report_tail() {
-  if (read_journal_state(context_.connection, subscription_.name).version != state_.version) return;
+  if (sql::read_journal_state(context_.connection, subscription_.name).version != state_.version)
+    return;
   const Position acked = state_.acked.position;
-  if (state_.bound > acked) {
-    // A crash may have torn the pending batch; the relay repairs that when it starts.
-    if (!pending_.empty() && state_.last && state_.last->first > acked)
-      exam_.examine_pending(*state_.last, pending_);
-  } else if (!tail_foreign_.empty()) {
-    report_foreign(acked, tail_foreign_);
-  }
+  const bool is_pending = state_.bound > acked;
+  if (is_pending && !pending_.empty() && state_.last && state_.last->first > acked)
+    exam_.examine_pending(*state_.last, pending_);
+  // A crash may have torn the pending batch; the relay repairs that when it starts.
+  if (tail_foreign_ && !(is_pending && tail_foreign_->torn))
+    report_foreign(tail_foreign_->after, tail_foreign_->where);
 }
 
 /// Reads the sink once more if there are ids in it that do not belong where they stand.

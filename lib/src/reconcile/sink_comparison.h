@@ -26,8 +26,8 @@ namespace outseal::reconcile {
 ///       unbound. So a record beyond the bound position that is known is a ghost only if it is
 ///       beyond the bound position that is read after the record.
 ///   (4) Between A and B lies the pending batch, of which any prefix may be there, and behind it
-///       what a crash tore. It is compared only if no relay wrote to the subscription during the
-///       whole comparison.
+///       what a crash tore: the last record, and it says so. All else there is foreign. It is
+///       compared only if no relay wrote to the subscription during the whole comparison.
 ///
 /// Positions in the sink ascend by one. A record that jumps ahead is held back until the next one
 /// shows which of the two is out of place: 1 3 2 4 is one record too early, 1 3 4 is one missing.
@@ -50,6 +50,13 @@ class SinkComparison {
   struct Held {
     SinkRecord record;
     std::string encoded;
+  };
+
+  /// The first thing behind the acknowledged position that is no event of ours.
+  struct TailForeign {
+    Position after;
+    std::string where;
+    bool torn;
   };
 
   void take(const SinkRecord& record);
@@ -85,7 +92,7 @@ class SinkComparison {
   std::map<Position, Position> gaps_;  ///< First to last position.
   std::set<Position> early_;
   std::unordered_set<EventId> ghosts_;
-  std::string tail_foreign_;  ///< Where something stands behind the acknowledged position.
+  std::optional<TailForeign> tail_foreign_;
   std::uint64_t records_ = 0;
   std::uint64_t batches_ = 0;
 };

@@ -67,47 +67,52 @@ void Core::decide_opening() {
 }
 
 void Core::decide_recovering() {
-  if (halt_due_) {
+  if (work_.halt_due) {
     if (database_busy_) return;
-    halt_asked_ = true;
+    work_.halt_asked = true;
     lease_asked_ = now_;
     return ask_database(RenewLease{});
   }
-  if (stopping_ && !rebuilding_) return decide_stopping();
+  if (stopping_ && !work_.rebuilding) return decide_stopping();
   renew_if_due();
-  if (!database_busy_ && journal_due_)
-    ask_database(ReadJournal{*std::exchange(journal_due_, std::nullopt)});
+  if (!database_busy_ && work_.journal_due)
+    ask_database(ReadJournal{*std::exchange(work_.journal_due, std::nullopt)});
 }
 
 void Core::decide_leading() {
   renew_if_due();
   if (stopping_) return decide_stopping();
   if (database_busy_) return;
-  if (settle_due_) {
-    ask_database(*settle_due_);
-  } else if (page_ && !in_flight_) {
-    binding_ = std::exchange(page_, nullptr);
+  if (work_.settle_due) {
+    ask_database(*work_.settle_due);
+  } else if (work_.page && !work_.in_flight) {
+    work_.binding = std::exchange(work_.page, nullptr);
     lease_asked_ = now_;
-    ask_database(Bind{binding_, ack_});
-  } else if (!page_ && !log_is_read_) {
+    ask_database(Bind{work_.binding, work_.ack});
+  } else if (!work_.page && !work_.log_is_read) {
     ask_database(ReadPage{state_.cursor, bound_tail_});
-  } else if (log_is_read_ && !in_flight_) {
-    if (ack_) {
+  } else if (work_.log_is_read && !work_.in_flight) {
+    if (work_.ack) {
       lease_asked_ = now_;
-      ask_database(Acknowledge{*ack_});
+      ask_database(Acknowledge{*work_.ack});
     } else if (options_.drain) {
       stopping_ = drained_ = true;
       decide_stopping();
+    } else if (options_.may_lose_acknowledged && now_ - looked_at_ >= options_.look_again) {
+      // As at the start: what it has lost is sent again, and a fork is seen.
+      if (std::exchange(sink_open_, false)) send(CloseSink{});
+      phase_ = Phase::opening;
+      decide_opening();
     }
   }
 }
 
 void Core::decide_stopping() {
   if (database_busy_ || sink_busy_) return;
-  if (settle_due_)
-    ask_database(*settle_due_);
-  else if (ack_)
-    ask_database(Acknowledge{*ack_});
+  if (work_.settle_due)
+    ask_database(*work_.settle_due);
+  else if (work_.ack)
+    ask_database(Acknowledge{*work_.ack});
   else
     ask_database(ReleaseLease{});
 }
@@ -117,7 +122,7 @@ void Core::arm_timer() {
   std::optional<Milliseconds> due = not_before_;
   const auto sooner = [&due](Milliseconds time) { due = due ? std::min(*due, time) : time; };
   if (has_lease()) sooner(leased_at_ + options_.lease / 3);
-  if (phase_ == Phase::leading && log_is_read_ && !in_flight_ && !database_busy_)
+  if (phase_ == Phase::leading && work_.log_is_read && !work_.in_flight && !database_busy_)
     sooner(now_ + poll_);
   if (due) send(Wait{std::max(*due - now_, Milliseconds{1})});
 }
@@ -140,7 +145,7 @@ void Core::take(const Started&) {}
 
 void Core::take(const TimerFired&) {
   if (not_before_ && now_ >= *not_before_) not_before_.reset();
-  log_is_read_ = false;
+  work_.log_is_read = false;
 }
 
 void Core::take(const StopRequested&) { stopping_ = true; }
@@ -151,39 +156,39 @@ void Core::take(const PageRead& read) {
   database_busy_ = false;
   const Batch& page = *read.batch;
   // A page that was read before the sink refused an event starts at the wrong place.
-  if (phase_ != Phase::leading || settle_due_ || page.from != state_.cursor ||
+  if (phase_ != Phase::leading || work_.settle_due || page.from != state_.cursor ||
       page.prior != bound_tail_)
     return;
   if (page.entries.empty() && page.to == page.from && page.parked.empty()) {
     poll_ = std::min<Milliseconds>(poll_ * 2, options_.poll_max);
-    log_is_read_ = true;
+    work_.log_is_read = true;
   } else {
     poll_ = options_.poll_min;
-    page_ = read.batch;
+    work_.page = read.batch;
   }
 }
 
 void Core::take(const Bound&) {
   database_busy_ = false;
   leased_at_ = lease_asked_;
-  const BatchPtr batch = std::exchange(binding_, nullptr);
-  if (ack_) note_acknowledged();
+  const BatchPtr batch = std::exchange(work_.binding, nullptr);
+  if (work_.ack) note_acknowledged();
   state_.cursor = batch->to;
   for (const ParkedEntry& parked : batch->parked)
     report("parked", "seq=" + std::to_string(parked.seq.value()) + " reason=" + parked.reason);
-  log_is_read_ = false;
+  work_.log_is_read = false;
   if (batch->entries.empty()) return;
   state_.bound = batch->last();
   bound_tail_ = batch->tail_after(batch->size());
-  in_flight_ = batch;
+  work_.in_flight = batch;
   delivered_ = 0;
   deliver(batch, 0);
 }
 
 void Core::take(const PageStale&) {
   database_busy_ = false;
-  binding_.reset();
-  log_is_read_ = false;
+  work_.binding.reset();
+  work_.log_is_read = false;
 }
 
 void Core::take(const Acknowledged&) {
@@ -192,27 +197,28 @@ void Core::take(const Acknowledged&) {
 }
 
 void Core::note_acknowledged() {
-  state_.acked = ack_->tail;
-  state_.mark = std::move(ack_->mark);
-  ack_.reset();
+  state_.acked = work_.ack->tail;
+  state_.mark = std::move(work_.ack->mark);
+  work_.ack.reset();
 }
 
 void Core::take(const Settled& settled) {
   database_busy_ = false;
-  const Settle settle = *std::exchange(settle_due_, std::nullopt);
+  const Settle settle = *std::exchange(work_.settle_due, std::nullopt);
   report("parked",
          "id=" + settle.batch->entries[settle.done].id.to_string() + " reason=" + settle.reason);
   state_.acked = bound_tail_ = settle.batch->tail_after(settle.done);
   state_.mark.clear();
   state_.bound = state_.acked.position;
   state_.cursor = settled.cursor;
-  log_is_read_ = false;
+  work_.log_is_read = false;
 }
 
 // --- Sink ----------------------------------------------------------------------------------------
 
 void Core::take(const SinkOpened& opened) {
   sink_busy_ = false;
+  looked_at_ = now_;
   const OpenResult& result = opened.result;
   sink_open_ = result.status == OpenResult::Status::opened;
   if (phase_ != Phase::opening) return;  // The lease was lost meanwhile.
@@ -254,27 +260,29 @@ void Core::warn_about_sink(const OpenResult& result) {
 
 void Core::take(const Delivered& delivered) {
   sink_busy_ = false;
+  looked_at_ = now_;
   const DeliveryResult& result = delivered.result;
   if (result.status == DeliveryResult::Status::failed)
-    return halt(ErrorCode::sink_unreachable, result.detail, result.hint);
+    return halt(ErrorCode::sink_unreachable, result.detail, result.hint, true);
   if (result.status == DeliveryResult::Status::refused)
     return halt(ErrorCode::refused, result.detail, result.hint);
-  if (!in_flight_ && !rebuilding_) return;  // The lease was lost meanwhile.
+  if (!work_.in_flight && !work_.rebuilding) return;  // The lease was lost meanwhile.
   switch (result.status) {
     case DeliveryResult::Status::delivered:
       failures_ = 0;
       trouble_since_.reset();
-      if (const BatchPtr rebuilt = std::exchange(rebuilding_, nullptr))
+      if (const BatchPtr rebuilt = std::exchange(work_.rebuilding, nullptr))
         compare_tail(rebuilt->tail_after(rebuilt->size()));
       else
         note_durable(result.mark);
       break;
     case DeliveryResult::Status::rejected:
-      if (rebuilding_)
+      if (work_.rebuilding)
         return halt(ErrorCode::refused, "the sink refuses an event that it had: " + result.detail,
-                    "restore the sink's former limits, then rebuild again");
-      settle_due_ = Settle{std::exchange(in_flight_, nullptr), result.done, result.detail};
-      page_.reset();
+                    "restore the sink's former limits, then: outseal-relay run --rebuild");
+      work_.settle_due =
+          Settle{std::exchange(work_.in_flight, nullptr), result.done, result.detail};
+      work_.page.reset();
       break;
     case DeliveryResult::Status::retry_later:
     case DeliveryResult::Status::conflict:
@@ -301,33 +309,22 @@ void Core::note_progress(std::size_t done) {
 }
 
 void Core::note_durable(std::string mark) {
-  const BatchPtr batch = std::exchange(in_flight_, nullptr);
-  ack_ = store::Ack{batch->tail_after(batch->size()), batch->first, std::move(mark)};
-  log_is_read_ = false;
+  const BatchPtr batch = std::exchange(work_.in_flight, nullptr);
+  work_.ack = Ack{batch->tail_after(batch->size()), batch->first, std::move(mark)};
+  work_.log_is_read = false;
 }
 
 // --- Trouble -------------------------------------------------------------------------------------
 
 /// Back to the start: whoever leads next, we or another, recovers from database and sink.
 void Core::stand_by(Milliseconds wait) {
-  forget_work();
+  work_ = {};
   phase_ = Phase::standby;
   not_before_ = now_ + wait;
 }
 
-void Core::forget_work() {
-  in_flight_ = rebuilding_ = page_ = binding_ = nullptr;
-  ack_.reset();
-  settle_due_.reset();
-  journal_due_.reset();
-  halt_due_.reset();
-  halt_asked_ = false;
-  sink_tail_.reset();
-  log_is_read_ = false;
-}
-
 void Core::reopen_later(const DeliveryResult& result) {
-  rebuilding_.reset();
+  work_.rebuilding.reset();
   wait_for_sink(result.retry_after, result.detail, result.hint);
 }
 
@@ -355,9 +352,9 @@ void Core::report(std::string event, std::string detail) {
   send(Report{std::move(event), std::move(detail)});
 }
 
-void Core::halt(ErrorCode code, std::string what, std::string hint) {
+void Core::halt(ErrorCode code, std::string what, std::string hint, bool is_final) {
   phase_ = Phase::finished;
-  send(Halt{code, std::move(what), std::move(hint)});
+  send(Halt{code, std::move(what), std::move(hint), is_final});
 }
 
 }  // namespace outseal::relay

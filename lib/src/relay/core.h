@@ -20,8 +20,8 @@
 
 #include "model/batch.h"
 #include "model/sink.h"
+#include "model/subscription.h"
 #include "outseal/error.h"
-#include "store/subscription.h"
 
 namespace outseal::relay {
 
@@ -29,14 +29,18 @@ using Milliseconds = std::chrono::milliseconds;
 using BatchPtr = std::shared_ptr<const Batch>;
 
 struct CoreOptions {
-  bool drain = false;           ///< Finish once everything that is committed is acknowledged.
-  bool rebuild = false;         ///< Send acknowledged events again that the sink has lost.
-  bool forgetful_sink = false;  ///< As SinkFeatures::forgetful: the same, without being told.
+  bool drain = false;    ///< Finish once everything that is committed is acknowledged.
+  bool rebuild = false;  ///< Send acknowledged events again that the sink has lost.
+  /// As SinkFeatures::may_lose_acknowledged: sent again without being told.
+  bool may_lose_acknowledged = false;
   Milliseconds lease{10'000};
   Milliseconds poll_min{1};
   Milliseconds poll_max{50};
   Milliseconds backoff_min{100};
   Milliseconds backoff_max{30'000};
+  /// How often an idle leader of a forgetful sink looks whether it still has its end: a server that
+  /// went back to an older state says nothing by itself. Chosen by us: one connection in that time.
+  Milliseconds look_again{15'000};
   /// With `drain`: give up after another relay has led for this long.
   Milliseconds standby_max{30'000};
   std::uint64_t jitter_seed = 1;
@@ -49,7 +53,7 @@ struct TimerFired {};     ///< The time of the latest Wait has come.
 struct StopRequested {};  ///< SIGTERM.
 // Answers to database commands:
 struct LeaseGranted {
-  store::SubscriptionState state;
+  SubscriptionState state;
 };
 struct LeaseDenied {
   std::string holder;
@@ -68,7 +72,10 @@ struct JournalUnreadable {
   std::string why;
 };
 struct Bound {};
-struct PageStale {};  ///< Answer to Bind: nothing was written, read again.
+/// Answer to Bind: an operator decided about an event of the page; nothing was written, read again.
+/// No current command touches queued events. The check stays because it costs nothing (each write
+/// reports its row count) and without it a command that did would have a discarded event published.
+struct PageStale {};
 struct Acknowledged {};
 struct Settled {
   Cursor cursor;
@@ -106,10 +113,10 @@ struct ReadJournal {
 };
 struct Bind {
   BatchPtr batch;
-  std::optional<store::Ack> ack;
+  std::optional<Ack> ack;
 };
 struct Acknowledge {
-  store::Ack ack;
+  Ack ack;
 };
 struct Settle {
   BatchPtr batch;
@@ -118,7 +125,7 @@ struct Settle {
 };
 // For the sink:
 struct OpenSink {
-  Tail acked;  ///< As in Sink::recall.
+  Tail acked;  ///< As in Sink::resume_from.
   std::string mark;
 };
 struct Deliver {
@@ -138,7 +145,8 @@ struct Halt {
   ErrorCode code;
   std::string what;
   std::string hint;
-};  ///< Stop for good.
+  bool is_final = false;  ///< This process must not write the sink any more.
+};                        ///< Stop for good.
 struct Finish {
   bool drained = false;
 };  ///< Done: drained or stopped.
@@ -157,6 +165,11 @@ class Core {
 
   /// Takes one input at time `now` (any steady clock) and says what to do next, in order.
   std::vector<Command> on(const Input& input, Milliseconds now);
+
+  /// Adds to `digest` all that decides about the commands to come, durations aside: for the tests,
+  /// which define it (tests/sim/canonical.cc).
+  template <typename Digest>
+  void canonical(Digest& digest) const;
 
  private:
   enum class Phase { standby, acquiring, opening, recovering, leading, finished };
@@ -205,7 +218,6 @@ class Core {
   void stand_by(Milliseconds wait);
   void reopen_later(const DeliveryResult& result);
   void wait_for_sink(Milliseconds wish, const std::string& detail, const std::string& hint);
-  void forget_work();
   bool has_lease() const;
   bool is_early() const;
   Milliseconds backoff();
@@ -220,7 +232,7 @@ class Core {
     send(std::move(command));
   }
   void report(std::string event, std::string detail);
-  void halt(ErrorCode code, std::string what, std::string hint);
+  void halt(ErrorCode code, std::string what, std::string hint, bool is_final = false);
 
   CoreOptions options_;
   std::minstd_rand jitter_;
@@ -241,21 +253,27 @@ class Core {
   std::optional<Milliseconds> trouble_since_;  ///< No lease or no sink since then.
   Milliseconds lease_asked_{0};  ///< When the answer to come was asked for: a lease counts from it.
   Milliseconds leased_at_{0};
+  Milliseconds looked_at_{0};  ///< When the sink last showed its tail, or took events behind it.
 
-  store::SubscriptionState state_;       ///< As acquired, then as written by us.
-  Tail bound_tail_;                      ///< The event at state_.bound.
-  std::optional<Tail> sink_tail_;        ///< What the sink showed when it was opened.
-  std::optional<Halt> halt_due_;         ///< While recovering: halt if we still lead.
-  bool halt_asked_ = false;              ///< The database has been asked whether we do.
-  std::optional<Position> journal_due_;  ///< While recovering: the batch to read next.
-  BatchPtr in_flight_;                   ///< Bound, not known to be durable in the sink.
-  std::size_t delivered_ = 0;            ///< Most entries of it that the sink said to have.
-  BatchPtr rebuilding_;                  ///< Acknowledged, being sent again.
-  std::optional<store::Ack> ack_;        ///< Durable in the sink, not yet written.
-  std::optional<Settle> settle_due_;     ///< Refused by the sink, not yet written.
-  BatchPtr page_;                        ///< Read ahead, not bound.
-  BatchPtr binding_;                     ///< The page whose intent is being written.
-  bool log_is_read_ = false;             ///< The last page was empty; wait before the next.
+  /// What is under way while we lead. Whoever leads next finds it out from database and sink.
+  struct Work {
+    std::optional<Tail> sink_tail;        ///< What the sink showed when it was opened.
+    std::optional<Halt> halt_due;         ///< While recovering: halt if we still lead.
+    bool halt_asked = false;              ///< The database has been asked whether we do.
+    std::optional<Position> journal_due;  ///< While recovering: the batch to read next.
+    BatchPtr in_flight;                   ///< Bound, not known to be durable in the sink.
+    BatchPtr rebuilding;                  ///< Acknowledged, being sent again.
+    std::optional<Ack> ack;               ///< Durable in the sink, not yet written.
+    std::optional<Settle> settle_due;     ///< Refused by the sink, not yet written.
+    BatchPtr page;                        ///< Read ahead, not bound.
+    BatchPtr binding;                     ///< The page whose intent is being written.
+    bool log_is_read = false;             ///< The last page was empty; wait before the next.
+  };
+
+  SubscriptionState state_;  ///< As acquired, then as written by us.
+  Tail bound_tail_;          ///< The event at state_.bound.
+  Work work_;
+  std::size_t delivered_ = 0;  ///< Most entries of what is in flight that the sink said to have.
   Milliseconds poll_{0};
 };
 

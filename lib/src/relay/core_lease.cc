@@ -16,7 +16,7 @@ constexpr Milliseconds kStandbyPollMax{1'000};
 
 void Core::take(const LeaseGranted& granted) {
   database_busy_ = false;
-  forget_work();
+  work_ = {};
   state_ = granted.state;
   bound_tail_ = state_.acked;
   leased_at_ = lease_asked_;
@@ -36,7 +36,7 @@ void Core::take(const LeaseDenied& denied) {
     report("standby", "another relay leads: " + denied.holder);
   } else if (options_.drain && now_ - *trouble_since_ > options_.standby_max) {
     halt(ErrorCode::lease_lost, "another relay leads this subscription: " + denied.holder,
-         "stop it first, or let it drain the outbox itself");
+         "stop it first, or let it drain the outbox itself; who leads: outseal-relay status");
     return;
   }
   not_before_ = now_ + std::clamp(denied.remaining, kStandbyPollMin, kStandbyPollMax);
@@ -57,7 +57,7 @@ void Core::take(const LeasePaused&) {
 void Core::take(const LeaseRenewed&) {
   database_busy_ = false;
   leased_at_ = lease_asked_;
-  if (halt_asked_) halt(halt_due_->code, halt_due_->what, halt_due_->hint);
+  if (work_.halt_asked) halt(work_.halt_due->code, work_.halt_due->what, work_.halt_due->hint);
 }
 
 void Core::take(const LeaseReleased&) {

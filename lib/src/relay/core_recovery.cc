@@ -15,7 +15,7 @@
 namespace outseal::relay {
 
 void Core::compare_tail(const Tail& tail) {
-  sink_tail_ = tail;
+  work_.sink_tail = tail;
   const Position acked = state_.acked.position;
   if (tail.position < acked) return lost_or_rebuild(tail);
   if (tail.position > state_.bound)
@@ -31,34 +31,36 @@ void Core::compare_tail(const Tail& tail) {
 /// Sends what the sink does not have of the pending batch, which is read again if a restart lost
 /// it.
 void Core::resume_pending(const Tail& tail) {
-  if (!in_flight_) {
-    sink_tail_ = tail;
-    journal_due_ = advance(state_.acked.position);
+  if (!work_.in_flight) {
+    work_.sink_tail = tail;
+    work_.journal_due = advance(state_.acked.position);
     return;
   }
   const std::size_t stored = tail.position.value() - state_.acked.position.value();
-  const Tail expected = in_flight_->tail_after(stored);
+  const Tail expected = work_.in_flight->tail_after(stored);
   if (tail != expected) return halt_fork(tail, "event " + expected.event_id.to_string());
-  bound_tail_ = in_flight_->tail_after(in_flight_->size());
+  bound_tail_ = work_.in_flight->tail_after(work_.in_flight->size());
   phase_ = Phase::leading;
   // Also if nothing is left to send: the sink's mark comes with the result.
-  deliver(in_flight_, stored);
+  deliver(work_.in_flight, stored);
 }
 
 void Core::take(const JournalRead& read) {
   database_busy_ = false;
   if (phase_ != Phase::recovering) return;
   if (read.batch->last() <= state_.acked.position) return rebuild_from(read.batch);
-  in_flight_ = read.batch;
+  work_.in_flight = read.batch;
   delivered_ = 0;
-  resume_pending(*sink_tail_);
+  resume_pending(*work_.sink_tail);
 }
 
 void Core::take(const JournalUnreadable& unreadable) {
   database_busy_ = false;
   if (phase_ != Phase::recovering) return;
-  halt_if_leading(unreadable.why,
-                  "restore the outbox and journal rows from a backup, or start a new subscription");
+  halt_if_leading(
+      unreadable.why,
+      "restore the outbox and journal rows from a backup; or give the subscription up with"
+      " outseal-relay remove, and begin a new one");
 }
 
 void Core::lost_or_rebuild(const Tail& tail) {
@@ -67,25 +69,25 @@ void Core::lost_or_rebuild(const Tail& tail) {
                                 : "ends at position " + std::to_string(tail.position.value());
   const std::string lost = "the sink " + found + ", but it acknowledged position " +
                            std::to_string(state_.acked.position.value());
-  if (!options_.rebuild && !options_.forgetful_sink)
+  if (!options_.rebuild && !options_.may_lose_acknowledged)
     return halt_if_leading(lost,
-                           "bring the lost events back, or run with --rebuild to send them again"
-                           " from the outbox");
-  if (!rebuilding_) report("rebuilding", lost);
+                           "bring the lost events back, or send them again from the outbox with"
+                           " outseal-relay run --rebuild");
+  if (!work_.rebuilding) report("rebuilding", lost);
   // The batch that holds the tail is read first, to see that it is our event that stands there.
-  journal_due_ = tail.position == Position{} ? Position{1} : tail.position;
+  work_.journal_due = tail.position == Position{} ? Position{1} : tail.position;
 }
 
 void Core::rebuild_from(BatchPtr batch) {
-  const Tail tail = *sink_tail_;
+  const Tail tail = *work_.sink_tail;
   const std::size_t stored = tail.position.value() + 1 - batch->first.value();
   const Tail expected = batch->tail_after(stored);
   if (tail != expected) return halt_fork(tail, "event " + expected.event_id.to_string());
   if (stored == batch->size()) {
-    journal_due_ = advance(tail.position);
+    work_.journal_due = advance(tail.position);
     return;
   }
-  rebuilding_ = batch;
+  work_.rebuilding = batch;
   deliver(std::move(batch), stored);
 }
 
@@ -94,14 +96,14 @@ void Core::halt_fork(const Tail& tail, const std::string& expected) {
       "fork: the sink has event " + tail.event_id.to_string() + " at position " +
           std::to_string(tail.position.value()) + ", the database expects " + expected,
       "somebody else writes this sink, or the database was restored to an older state: find out"
-      " which before anything else is published; a restored PostgreSQL database goes on after"
-      " outseal-relay rebase");
+      " which before anything else is published; a restored database goes on after outseal-relay"
+      " rebase");
 }
 
 /// What looks wrong to a relay that slept through a takeover is only what the next leader has done
 /// since. So the lease is confirmed after the look at sink and journal, and before the halt.
 void Core::halt_if_leading(std::string what, std::string hint) {
-  halt_due_ = Halt{ErrorCode::refused, std::move(what), std::move(hint)};
+  work_.halt_due = Halt{ErrorCode::refused, std::move(what), std::move(hint)};
 }
 
 }  // namespace outseal::relay

@@ -1,8 +1,6 @@
 // The loop: take an input, ask the core, carry out its commands. Read it together with core.h.
 #include "relay/relay.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <chrono>
 #include <deque>
@@ -14,6 +12,8 @@
 #include "base/text.h"
 #include "outseal/error.h"
 #include "relay/sink_worker.h"
+#include "sql/log.h"
+#include "store/halt.h"
 #include "store/migrations.h"
 
 namespace outseal::relay {
@@ -23,12 +23,8 @@ using std::chrono::steady_clock;
 
 /// Between two tries to begin.
 constexpr std::chrono::seconds kStartPause{1};
-/// How often retention looks for something to remove, and how soon again while there is more.
-constexpr std::chrono::seconds kRetentionPause{10};
-constexpr std::chrono::milliseconds kRetentionStepPause{20};
-/// Retention waits while the write-ahead log is larger: only the services' checkpoints shrink it,
-/// and rows removed by a relay that runs alone would make it grow without end.
-constexpr std::uint64_t kWriteAheadBytesMax = 64U << 20U;
+/// How long a cursor may move over others' events before that is written.
+constexpr std::chrono::seconds kSkipPause{10};
 
 Milliseconds since_start(steady_clock::time_point time) {
   return std::chrono::duration_cast<Milliseconds>(time.time_since_epoch());
@@ -41,7 +37,7 @@ bool may_pass(ErrorCode code) {
 }
 
 CoreOptions core_options(CoreOptions options, const Sink& sink) {
-  options.forgetful_sink = sink.features().forgetful;
+  options.may_lose_acknowledged = sink.features().may_lose_acknowledged;
   return options;
 }
 
@@ -59,6 +55,16 @@ class Driver {
         on_stop_{std::move(stop), [mailbox = mailbox_] { mailbox->put(StopRequested{}); }} {}
 
   RelayResult run() {
+    try {
+      return work();
+    } catch (const Error& error) {
+      note_halt(error);
+      throw Halted{error, result_.published > 0, is_final_};
+    }
+  }
+
+ private:
+  RelayResult work() {
     page_.events_max = std::min(page_.events_max, sink_->features().batch_events_max);
     if (!begin()) return result_;
     answers_.emplace_back(Started{});
@@ -70,7 +76,17 @@ class Driver {
     return result_;
   }
 
- private:
+  /// For `outseal-relay status`. A drain is somebody's command, and its exit code tells.
+  void note_halt(const Error& error) {
+    if (options_.core.drain) return;
+    log_.reset();
+    connection_.reset();
+    try {
+      store::record_halt(*sql::open(options_.database), options_.subscription.name, error);
+    } catch (const Error&) {  // Then the error alone tells.
+    }
+  }
+
   // The answers of the database come first: they are there already.
   Input next_input() {
     if (!answers_.empty()) {
@@ -78,10 +94,9 @@ class Driver {
       answers_.pop_front();
       return input;
     }
-    retain_if_due();
-    auto deadline = log_ ? std::min(timer_, retention_due_) : timer_;
+    auto deadline = timer_;
     if (stop_deadline_) deadline = std::min(deadline, *stop_deadline_);
-    Input input = mailbox_->take(deadline);
+    Input input = checked(mailbox_->take(deadline));
     if (std::holds_alternative<StopRequested>(input) && !stop_deadline_)
       stop_deadline_ = steady_clock::now() + options_.stop_wait;
     if (stop_deadline_ && steady_clock::now() >= *stop_deadline_) abandon();
@@ -97,13 +112,16 @@ class Driver {
 
   /// False if a stop was asked for before the database could be used.
   bool begin() {
+    const auto patience = steady_clock::now() + options_.core.standby_max;
     while (true) {
       try {
         connect();
         declare();
         return true;
       } catch (const Error& error) {
-        if (!options_.waits_for_database || !may_pass(error.code())) throw;
+        // The writers of a busy database, many relays among them, take turns.
+        const bool is_busy = error.code() == ErrorCode::conflict && steady_clock::now() < patience;
+        if (!is_busy && (!options_.waits_for_database || !may_pass(error.code()))) throw;
         log_.reset();
         observer_({"database_failed", with_hint(error.what(), error.hint())});
       }
@@ -113,26 +131,72 @@ class Driver {
   }
 
   void declare() {
-    if (!store::find_subscription(*connection_, options_.subscription.name)) try_sink();
-    if (!log_->declare(options_.subscription)) return;
-    if (options_.subscription.start == store::Start::now)
+    SubscriptionSpec asked = options_.subscription;
+    const auto known = sql::find_subscription(*connection_, asked.name);
+    asked.sink_identity = known ? known->sink_identity : try_sink().identity;
+    if (known && known->sink != asked.sink && is_same_sink(*known))
+      store::set_sink(*connection_, asked.name, asked.sink, asked.sink_identity);
+    const bool is_made = log_->declare(asked);
+    identity_ = sql::find_subscription(*connection_, asked.name)->sink_identity;
+    if (!is_made) return;
+    if (asked.start == Start::now)
       observer_({"subscribed", "start=now"});
-    else if (const auto oldest = store::oldest_event(*connection_))
+    else if (const auto oldest = sql::find_oldest_event(*connection_))
       observer_({"subscribed", "first_seq=" + std::to_string(oldest->value())});
   }
 
+  /// Whether another address leads to the sink that is known: some kinds can be asked what they
+  /// are.
+  bool is_same_sink(const SubscriptionSpec& known) {
+    if (options_.is_same_sink && options_.is_same_sink(known.sink)) return true;
+    if (known.sink_identity.empty()) return false;
+    const OpenResult opened = try_sink();
+    if (opened.status != OpenResult::Status::opened)
+      throw Error{ErrorCode::sink_unreachable,
+                  "relay",
+                  "cannot ask the sink whether it is the one of the subscription: " + opened.detail,
+                  {.hint = opened.hint}};
+    return opened.identity == known.sink_identity;
+  }
+
+  /// The same address may lead to another sink.
+  Input checked(Input input) {
+    auto* const opened = std::get_if<SinkOpened>(&input);
+    if (opened == nullptr || opened->result.identity.empty()) return input;
+    OpenResult& result = opened->result;
+    if (identity_.empty()) {
+      identity_ = result.identity;
+      try {
+        if (log_)
+          store::set_sink(*connection_, options_.subscription.name, options_.subscription.sink,
+                          identity_);
+      } catch (const Error&) {  // The next start will.
+      }
+    } else if (identity_ != result.identity) {
+      result = {.status = OpenResult::Status::refused,
+                .detail = "the sink at this address is another one: " + result.identity +
+                          ", the subscription has " + identity_,
+                .hint =
+                    "give the subscription's own sink; if this one holds the same events, say so"
+                    " with outseal-relay move"};
+    }
+    return input;
+  }
+
   /// A new subscription is not written down for a sink that cannot be used at all.
-  void try_sink() {
-    const OpenResult result = sink_->open();
+  OpenResult try_sink() {
+    OpenResult result = sink_->open();
     sink_->close();
     if (result.status == OpenResult::Status::unusable)
       throw Error{ErrorCode::sink_unreachable, "relay", result.detail, {.hint = result.hint}};
     if (result.status == OpenResult::Status::refused)
       throw Error{ErrorCode::refused, "relay", result.detail, {.hint = result.hint}};
+    return result;
   }
 
   void connect() {
     log_.reset();
+    skipped_.reset();
     connection_ = sql::open(options_.database);
     store::require_schema(*connection_);
     log_.emplace(*connection_, options_.subscription.name, *sink_,
@@ -152,9 +216,9 @@ class Driver {
     }
   }
 
-  static Input answer(store::Written written, Input done) {
-    if (written == store::Written::fenced) return Fenced{};
-    if (written == store::Written::stale) return PageStale{};
+  static Input answer(WriteOutcome written, Input done) {
+    if (written == WriteOutcome::fenced) return Fenced{};
+    if (written == WriteOutcome::stale) return PageStale{};
     return done;
   }
 
@@ -178,8 +242,31 @@ class Driver {
   }
   void carry_out(const ReadPage& read) {
     ask_database([&]() -> Input {
-      return PageRead{std::make_shared<Batch>(log_->read_page(read.from, read.prior, page_))};
+      if (!result_.has_led) store::clear_halt(*connection_, options_.subscription.name);
+      result_.has_led = true;
+      return PageRead{read_page(read)};
     });
+  }
+
+  /// A page of nothing but other subscriptions' events only moves the cursor. That is remembered
+  /// here and written seldom: many subscriptions would otherwise write all the time, and on SQLite
+  /// keep the services from writing. After a crash what was left out is left out again.
+  std::shared_ptr<Batch> read_page(const ReadPage& read) {
+    if (!skipped_ || skipped_->from != read.from)
+      skipped_ = Skipped{.from = read.from, .to = read.from, .since = steady_clock::now()};
+    auto page = std::make_shared<Batch>(log_->read_page(skipped_->to, read.prior, page_));
+    page->from = read.from;
+    if (!page->entries.empty() || !page->parked.empty() || options_.core.drain) return page;
+    // In the middle of much that is left out there is no waiting before the next page. And a batch
+    // that begins inside of a window of PostgreSQL ends in it.
+    const bool inside = !read.from.snap_to.empty() || !page->to.snap_to.empty();
+    const auto looked_at = page->to.after_seq.value() - skipped_->to.after_seq.value();
+    const auto most =
+        static_cast<std::int64_t>(page_.events_max) * store::SubscriptionLog::kScanPages;
+    const bool full = looked_at >= most;
+    if (inside || full || steady_clock::now() - skipped_->since >= kSkipPause) return page;
+    skipped_->to = std::exchange(page->to, read.from);
+    return page;
   }
   void carry_out(const ReadJournal& read) {
     ask_database([&]() -> Input {
@@ -194,14 +281,14 @@ class Driver {
   void carry_out(const Bind& bind) {
     ask_database([&] {
       const auto written = log_->bind(*bind.batch, bind.ack, options_.core.lease);
-      if (bind.ack && written == store::Written::done) count(*bind.ack);
+      if (bind.ack && written == WriteOutcome::done) count(*bind.ack);
       return answer(written, Bound{});
     });
   }
   void carry_out(const Acknowledge& acknowledge) {
     ask_database([&] {
       const auto written = log_->acknowledge(acknowledge.ack, options_.core.lease);
-      if (written == store::Written::done) count(acknowledge.ack);
+      if (written == WriteOutcome::done) count(acknowledge.ack);
       return answer(written, Acknowledged{});
     });
   }
@@ -210,7 +297,7 @@ class Driver {
       Cursor cursor;
       const auto written =
           log_->settle(*settle.batch, settle.done, settle.reason, cursor, options_.core.lease);
-      result_.published += written == store::Written::done ? settle.done : 0;
+      result_.published += written == WriteOutcome::done ? settle.done : 0;
       return answer(written, Settled{cursor});
     });
   }
@@ -233,31 +320,13 @@ class Driver {
       if (log_) log_->release();
     } catch (const Error&) {  // The lease runs out by itself.
     }
+    is_final_ = halt.is_final;
     throw Error{halt.code, "relay", halt.what, {.hint = halt.hint}};
   }
 
-  void count(const store::Ack& ack) {
+  void count(const Ack& ack) {
     result_.published += ack.tail.position.value() + 1 - ack.first.value();
     progress_(result_.published);
-  }
-
-  void retain_if_due() {
-    if (steady_clock::now() < retention_due_ || !log_) return;
-    retention_due_ = steady_clock::now() + kRetentionPause;
-    const bool paused = connection_->write_ahead_bytes() > kWriteAheadBytesMax;
-    if (paused && !retention_paused_)
-      observer_({"retention_paused", "the write-ahead log waits for a checkpoint by a service"});
-    retention_paused_ = paused;
-    if (paused) return;
-    try {
-      const auto removed = store::retain_step(*connection_, options_.subscription.name,
-                                              options_.retention, &retention_progress_);
-      if (removed >= options_.retention.step_rows)
-        retention_due_ = steady_clock::now() + kRetentionStepPause;
-      if (removed > 0) observer_({"retained", "rows_removed=" + std::to_string(removed)});
-    } catch (const Error& error) {
-      if (!may_pass(error.code())) throw;  // Else: another time.
-    }
   }
 
   const RelayOptions& options_;
@@ -271,31 +340,29 @@ class Driver {
   Core core_;
   std::stop_callback<std::function<void()>> on_stop_;
 
+  /// What was read behind the core's cursor `from`, and holds nothing of the subscription.
+  struct Skipped {
+    Cursor from;
+    Cursor to;
+    steady_clock::time_point since;
+  };
+
   std::unique_ptr<sql::Connection> connection_;
   std::optional<store::SubscriptionLog> log_;
+  std::optional<Skipped> skipped_;
   std::deque<Input> answers_;
   steady_clock::time_point timer_ = steady_clock::now();
-  // At once: a relay that only ever drains must remove what it published earlier, too.
-  steady_clock::time_point retention_due_ = steady_clock::now();
-  store::RetentionProgress retention_progress_;
-  bool retention_paused_ = false;
   std::optional<steady_clock::time_point> stop_deadline_;
   RelayResult result_;
+  std::string identity_;  ///< What the sink is; empty as long as it is not known.
   bool finished_ = false;
+  bool is_final_ = false;
 };
-
-/// Pages of megabytes come and go hundreds of times a second. Given back to the system and asked
-/// for again each time, they would cost a sixth of a drain.
-void keep_freed_memory() {
-  static_cast<void>(::mallopt(M_TRIM_THRESHOLD, 32 << 20));
-  static_cast<void>(::mallopt(M_MMAP_THRESHOLD, 16 << 20));
-}
 
 }  // namespace
 
 RelayResult run(const RelayOptions& options, std::unique_ptr<Sink> sink, std::stop_token stop,
                 const RelayObserver& observer, const RelayProgress& progress) {
-  keep_freed_memory();
   Driver driver{options, std::shared_ptr<Sink>{std::move(sink)}, std::move(stop), observer,
                 progress};
   return driver.run();

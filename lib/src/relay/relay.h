@@ -11,8 +11,8 @@
 
 #include "base/url.h"
 #include "model/sink.h"
+#include "outseal/error.h"
 #include "relay/core.h"
-#include "store/retention.h"
 #include "store/subscription.h"
 
 namespace outseal::relay {
@@ -20,12 +20,14 @@ namespace outseal::relay {
 /// What a relay needs to know. Ranges are checked where the options are read (tools/options.cc).
 struct RelayOptions {
   Url database;
-  store::SubscriptionSpec subscription;
+  SubscriptionSpec subscription;
   CoreOptions core;
   store::PageLimits page;
-  store::RetentionOptions retention;
   /// After a stop was asked for, how long a delivery under way may take before it is abandoned.
   std::chrono::milliseconds stop_wait{8'000};
+  /// Whether an address that the database knows leads to the sink of `subscription`, as far as
+  /// addresses tell. Empty: only the same text does.
+  std::function<bool(const std::string& known)> is_same_sink = {};
   /// Waits at the start, too, until the database can be used, instead of giving up.
   bool waits_for_database = false;
 };
@@ -36,10 +38,25 @@ struct RelayEvent {
   std::string detail;  ///< key=value pairs or a sentence; no payloads, no credentials.
 };
 
+/// What run() throws: the error that ended it, and what its caller needs to know to try again.
+class Halted : public Error {
+ public:
+  Halted(const Error& error, bool has_published, bool is_final)
+      : Error{error}, has_published_{has_published}, is_final_{is_final} {}
+  bool has_published() const { return has_published_; }
+  /// This process must not write the sink any more, see DeliveryResult::Status::failed.
+  bool is_final() const { return is_final_; }
+
+ private:
+  bool has_published_;
+  bool is_final_;
+};
+
 /// How a run ended.
 struct RelayResult {
   bool drained = false;         ///< Everything committed is acknowledged or parked.
   bool abandoned = false;       ///< A delivery was still under way: end the process now.
+  bool has_led = false;         ///< It has compared database and sink, and led.
   bool paused = false;          ///< Nobody leads, until an operator resumes the subscription.
   std::uint64_t published = 0;  ///< Events acknowledged by the sink in this run.
 };
@@ -50,6 +67,9 @@ using RelayObserver = std::function<void(const RelayEvent&)>;
 using RelayProgress = std::function<void(std::uint64_t)>;
 
 /// Runs one relay of one subscription until `stop` is asked for, or until it has drained.
+///
+/// Every error comes as Halted. Unless it was to drain, it is noted in the database, as far as that
+/// can be reached, until a relay leads again: store/halt.h.
 ///
 /// @throws Error{unreachable}, Error{schema_missing}, Error{schema_mismatch} if the database cannot
 ///         be used at the start; later trouble is waited out.

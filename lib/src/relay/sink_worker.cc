@@ -54,7 +54,7 @@ struct SinkWorker::Shared {
   void carry_out(const OpenSink& open) {
     SinkOpened opened;
     try {
-      sink->recall(open.acked, open.mark);
+      sink->resume_from(open.acked, open.mark);
       opened.result = sink->open();
     } catch (const std::exception& error) {
       opened.result = {.status = OpenResult::Status::retry_later, .detail = error.what()};

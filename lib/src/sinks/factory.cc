@@ -38,6 +38,16 @@ std::string sqlite_path(const Url& url) {
   return url.rest;
 }
 
+/// Host and path of a webhook: who the user is, and a slash at the end, make no other endpoint.
+std::string endpoint_of(const Url& url) {
+  std::string rest = url.redacted();
+  const auto host = rest.find("//") + 2;
+  const auto user = rest.substr(0, rest.find('/', host)).find('@', host);
+  if (user != std::string::npos) rest.erase(host, user + 1 - host);
+  while (rest.ends_with('/')) rest.pop_back();
+  return rest;
+}
+
 std::string absolute(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
 }
@@ -100,7 +110,13 @@ std::string sink_identity(const Url& url) {
   if (url.scheme == "sqlite") return "sqlite:" + absolute(sqlite_path(url));
   Url one = url;
   if (one.scheme == "postgres") one.scheme = "postgresql";  // libpq knows both.
-  return one.redacted();
+  std::string text = one.redacted();
+  if (one.scheme == "postgresql")  // What leads to another database may stand here as well.
+    for (const char* const name : {"dbname", "host", "hostaddr", "port", "service"})
+      if (!one.text(name).empty())
+        text += (text.find('?') == std::string::npos ? "?" : "&") + std::string{name} + "=" +
+                one.text(name);
+  return text;
 }
 
 void refuse_source_as_sink(const Url& database, const Url& sink) {
@@ -118,7 +134,9 @@ bool is_same_sink(const Url& one, const Url& other) {
 #ifdef OUTSEAL_SINK_NATS
   if (one.scheme == "nats" && other.scheme == "nats") return is_same_stream(one, other);
 #endif
-  return sink_identity(one) == sink_identity(other);
+  const bool are_endpoints = one.scheme.starts_with("http") && one.scheme == other.scheme;
+  return are_endpoints ? endpoint_of(one) == endpoint_of(other)
+                       : sink_identity(one) == sink_identity(other);
 }
 
 bool takes_several_subscriptions(const Url& url) {

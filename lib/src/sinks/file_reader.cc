@@ -32,6 +32,7 @@ bool FileReader::next(SinkRecord& record) {
   record.where = name_;
   record.where += ':';
   record.where += std::to_string(line.offset);
+  record.torn = line.torn;
   if (line.torn) record.where += " (torn)";
   return true;
 }

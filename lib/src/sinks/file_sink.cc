@@ -21,8 +21,13 @@ constexpr bool kSplitsWrites = true;  // So that a crash in the middle of a writ
 constexpr bool kSplitsWrites = false;
 #endif
 
+/// Events are not for every user of the system; the umask may take more away.
+constexpr mode_t kFileMode = 0640;
+
 constexpr std::string_view kHintForeign =
-    "move the file away or give the sink another path; outseal does not touch it";
+    "see what does not belong there with outseal-reconcile run --check journal_sink, and take it "
+    "out;"
+    " outseal does not touch the file";
 
 /// open() failed with errno: is it worth waiting?
 OpenResult cannot_open(const std::string& path) {
@@ -83,7 +88,11 @@ FileSink::FileSink(std::string path, std::string_view event_source, const FileSi
 }
 
 SinkFeatures FileSink::features() const {
-  return {.has_tail = true, .conditional_append = true, .exclusive = true, .readable = true};
+  return {.has_tail = true,
+          .conditional_append = true,
+          .exclusive = true,
+          .readable = true,
+          .payload_bytes_max = options_.event_bytes_max};
 }
 
 std::optional<std::string> FileSink::encode(const EventRow& row, Position position,
@@ -126,7 +135,7 @@ std::optional<OpenResult> FileSink::take_lock() {
                       .hint = "give the path of a file itself, not of a folder, link or device"};
   if (::access(folder_.c_str(), W_OK | X_OK) != 0) return cannot_open(folder_);
   const std::string path = path_ + ".lock";
-  lock_ = Descriptor{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)};
+  lock_ = Descriptor{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kFileMode)};
   if (!lock_) return cannot_open(path);
   if (mutant("no_sink_condition")) return std::nullopt;
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -279,7 +288,7 @@ FileSink::Trouble FileSink::rotate(std::size_t bytes) {
 
 FileSink::Trouble FileSink::create_active() {
   constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
-  active_ = Descriptor{::open(path_.c_str(), kFlags, 0644)};
+  active_ = Descriptor{::open(path_.c_str(), kFlags, kFileMode)};
   if (!active_) return later("cannot create", path_);
   if (!sync_folder()) return not_durable(with_errno("cannot sync", folder_));
   return std::nullopt;

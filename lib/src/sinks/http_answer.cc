@@ -1,5 +1,7 @@
 #include "sinks/http_answer.h"
 
+#include <charconv>
+
 namespace outseal::sinks {
 namespace {
 
@@ -38,6 +40,11 @@ std::string hint_for(long status) {
       return "check outseal.secrets_file and outseal.headers_file";
     case 407:
       return "use a proxy that wants no password";
+    case 404:
+    case 405:
+    case 421:
+      return "check the URL; a gateway answers so while the receiver is deployed, so the event is"
+             " parked only after outseal.grace_ms";
     case 429:
       return "raise the receiver's limits, or lower outseal.in_flight";
     default:
@@ -47,7 +54,27 @@ std::string hint_for(long status) {
 
 }  // namespace
 
-HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string& receiver) {
+long parse_status_line(std::string_view line) {
+  constexpr std::size_t kBegin = 9;
+  if (!line.starts_with("HTTP/1.1 ") && !line.starts_with("HTTP/1.0 ")) return 0;
+  unsigned status = 0;
+  const std::string_view digits = line.substr(kBegin, 3);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), status);
+  const bool ends = line.find_first_of(" \r\n", kBegin) == kBegin + 3;
+  return ends && error == std::errc{} && end == digits.data() + digits.size() ? long{status} : 0;
+}
+
+std::optional<Position> parse_position(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return Position{number};
+}
+
+bool may_be_of_gateway(long status) { return status == 404 || status == 405 || status == 421; }
+
+HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string& receiver,
+                  std::chrono::milliseconds grace_left) {
   if (answer.status == 0)
     return {.kind = Kind::retry_later,
             .detail = receiver + ": " + answer.trouble,
@@ -60,7 +87,7 @@ HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string
     return {.kind = Kind::gone,
             .detail = detail + ": it wants no more events",
             .hint = "start the relay again once it does, or give up the subscription"};
-  if (may_pass(answer.status))
+  if (may_pass(answer.status) || (may_be_of_gateway(answer.status) && grace_left.count() > 0))
     return {.kind = Kind::retry_later,
             .detail = detail,
             .hint = hint_for(answer.status),

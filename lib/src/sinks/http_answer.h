@@ -4,7 +4,9 @@
 //   409 + outseal-position: L      delivered if L is ours or later, else the receiver has a gap
 //   409                            the same request is still being worked on: again, soon
 //   410                            the receiver wants no more: the subscription stops
-//   408 425 429, all 5xx           again later, after Retry-After if there is one
+//   401 403 407 408 425 429, 5xx   again later, after Retry-After if there is one
+//   404 405 421                    the same until the event's time of grace is over: a gateway
+//                                  answers so while the receiver behind it is deployed
 //   other 4xx                      never: the event is parked
 //   3xx, no or a broken answer     again later
 //
@@ -16,6 +18,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "outseal/ids.h"
 
@@ -26,7 +29,7 @@ inline constexpr std::chrono::seconds kRetryAfterMax{3'600};
 
 /// How one request ended.
 struct HttpAnswer {
-  long status = 0;                        ///< 0: no whole answer; `trouble` says why.
+  long status = 0;                        ///< 0: no answer; `trouble` says why.
   std::optional<Position> position = {};  ///< The receiver's outseal-position.
   std::chrono::seconds retry_after{0};    ///< At most kRetryAfterMax; 0: it said nothing usable.
   std::string trouble = {};               ///< For humans.
@@ -46,8 +49,21 @@ struct HttpVerdict {
   std::chrono::milliseconds retry_after{0};
 };
 
+/// The status in the status line of HTTP/1.0 or 1.1; 0 if `line` is none. libcurl is more lenient:
+/// it finds a 200 in "HTtP/1200 O". Source: RFC 9112, section 4 "Status Line".
+long parse_status_line(std::string_view line);
+
+/// The position in a header field of an answer; nothing unless `text` is a whole number.
+std::optional<Position> parse_position(std::string_view text);
+
+/// True for 404, 405 and 421, which may come from a gateway instead of the receiver.
+bool may_be_of_gateway(long status);
+
 /// @param position of the event that the answer is for.
 /// @param receiver for humans: who answered.
-HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string& receiver);
+/// @param grace_left how much longer a status that may be a gateway's is not final; 0 or less: it
+///        is.
+HttpVerdict judge(const HttpAnswer& answer, Position position, const std::string& receiver,
+                  std::chrono::milliseconds grace_left);
 
 }  // namespace outseal::sinks

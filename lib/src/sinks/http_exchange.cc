@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <optional>
 
@@ -39,14 +38,6 @@ void set(CURL* easy, CURLoption option, Value value) {
 }
 
 bool same_name(std::string_view a, std::string_view b) { return lower_case(a) == lower_case(b); }
-
-/// Nothing unless `text` is a whole number.
-std::optional<Position> parse_position(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return Position{number};
-}
 
 /// What went wrong before there was a whole answer. `said` is libcurl's own text.
 HttpAnswer no_answer(CURLcode code, const std::string& said) {
@@ -98,10 +89,12 @@ struct HttpExchange::Transfer {
   CURL* easy = curl_easy_init();
   std::array<char, CURL_ERROR_SIZE> said{};
   curl_slist* fields = nullptr;
+  curl_slist* last_field = nullptr;  ///< Of `fields`.
   std::size_t ticket = 0;
   std::string url;
   std::string_view body;
   std::size_t header_bytes = 0;  ///< Of the answer.
+  long status = 0;               ///< Of the answer; 0: none yet, or its status line is not HTTP.
   bool header_is_whole = false;  ///< Its empty line has come; libcurl would do without.
   std::size_t body_bytes = 0;    ///< Of the answer.
   int redirects = 0;
@@ -151,7 +144,10 @@ struct HttpExchange::Transfer {
     auto& transfer = *static_cast<Transfer*>(data);
     transfer.header_bytes += size * count;
     const std::string_view text{line, size * count};
-    if (text.starts_with("HTTP/")) transfer.header_is_whole = false;
+    if (text.starts_with("HTTP/")) {
+      transfer.header_is_whole = false;
+      transfer.status = parse_status_line(text);
+    }
     if (text == "\r\n" || text == "\n") transfer.header_is_whole = true;
     return transfer.header_bytes > kAnswerBytesMax ? 0 : size * count;
   }
@@ -169,9 +165,11 @@ struct HttpExchange::Transfer {
     add_line(line.c_str());
   }
   void add_line(const char* line) {
-    curl_slist* longer = curl_slist_append(fields, line);
+    // Given the last one, libcurl need not walk the list to its end.
+    curl_slist* const longer = curl_slist_append(last_field, line);
     if (longer == nullptr) fail("no memory");
-    fields = longer;
+    if (fields == nullptr) fields = longer;
+    last_field = last_field == nullptr ? longer : last_field->next;
   }
 
   template <typename Value>
@@ -190,19 +188,26 @@ struct HttpExchange::Transfer {
     return field->value;
   }
 
-  /// The whole answer, or why there is none.
+  /// Whether the receiver has said that it is done: then it does not matter how the body ends.
+  bool says_success() const {
+    return header_is_whole && is_http() && status >= 200 && status < 300;
+  }
+  bool is_http() const { return status != 0 && status == info<long>(CURLINFO_RESPONSE_CODE); }
+
+  /// The answer, or why there is none.
   HttpAnswer answer(CURLcode code) const {
+    if (says_success()) return {.status = status};
     const bool cut = code == CURLE_WRITE_ERROR && body_bytes > kAnswerBytesMax;
     if (code == CURLE_WRITE_ERROR && !cut)
       return {.trouble = "its answer has more than " + std::to_string(kAnswerBytesMax) +
                          " bytes of header fields"};
     if (code != CURLE_OK && !cut) return no_answer(code, said.data());
     if (!header_is_whole) return no_answer(CURLE_PARTIAL_FILE, said.data());
-    HttpAnswer answer{.status = info<long>(CURLINFO_RESPONSE_CODE)};
+    if (!is_http()) return no_answer(CURLE_WEIRD_SERVER_REPLY, "its first line is no status line");
+    HttpAnswer answer{.status = status};
     answer.retry_after = std::chrono::seconds{
         std::clamp<curl_off_t>(info<curl_off_t>(CURLINFO_RETRY_AFTER), 0, kRetryAfterMax.count())};
     if (const auto text = answer_field("outseal-position")) answer.position = parse_position(*text);
-    if (answer.status == 0) answer.trouble = "its answer has no status";
     return answer;
   }
 };
@@ -243,9 +248,14 @@ void HttpExchange::start(std::size_t ticket, const HttpMessage& message) {
   if (idle.empty()) idle.push_back(std::make_unique<Transfer>(options_));
   Transfer& transfer = *idle.back();
   curl_slist_free_all(std::exchange(transfer.fields, nullptr));
+  transfer.last_field = nullptr;
   std::string_view id;
+  WebhookPlace place;
   for (const auto& [name, value] : message.fields) {
     if (name == "webhook-id") id = value;
+    if (name == "outseal-stream") place.stream = value;
+    if (name == "outseal-position") place.position = value;
+    if (name == "outseal-previous-id") place.previous_id = value;
     const auto ours = [&, &name = name](const HttpHeader& header) {
       return same_name(header.first, name);
     };
@@ -256,9 +266,11 @@ void HttpExchange::start(std::size_t ticket, const HttpMessage& message) {
   for (const auto& [name, value] : options_.headers) transfer.add_field(name, value);
   const std::int64_t now_s = wall_clock_ms() / 1'000;
   transfer.add_field("webhook-timestamp", std::to_string(now_s));
-  if (!options_.secrets.empty())
+  if (!options_.secrets.empty()) {
     transfer.add_field("webhook-signature",
                        webhook_signature(options_.secrets, id, now_s, message.body));
+    transfer.add_field("outseal-signature", place_signature(options_.secrets, id, now_s, place));
+  }
   transfer.add_line("Expect:");  // No round trip before a large body.
   transfer.ticket = ticket;
   transfer.url = options_.endpoint;
@@ -276,6 +288,7 @@ void HttpExchange::send(Transfer& transfer) {
   transfer.said[0] = '\0';
   transfer.header_bytes = transfer.body_bytes = 0;
   transfer.header_is_whole = transfer.is_reusing = false;
+  transfer.status = 0;
   transfer.moved_bytes = 0;
   transfer.moved_at = now;
   set(transfer.easy, CURLOPT_URL, transfer.url.c_str());
@@ -354,6 +367,8 @@ void HttpExchange::look_after_running(HttpAnswers& answers) {
     if (!connected || moved != transfer.moved_bytes) {
       transfer.moved_bytes = moved;
       transfer.moved_at = now;
+    } else if (now - transfer.moved_at > options_.stall_timeout && transfer.says_success()) {
+      end(transfer, transfer.answer(CURLE_OPERATION_TIMEDOUT), answers);
     } else if (now - transfer.moved_at > options_.stall_timeout) {
       end(transfer,
           {.trouble = "not a byte for " + std::to_string(options_.stall_timeout.count()) + " ms",

@@ -1,8 +1,8 @@
 // Requests on their way: libcurl's multi interface behind a start and a wait.
 //
 // HTTP/1.1 over connections that are kept; nothing is taken from the environment (proxies, netrc,
-// cookies). An answer counts once it is whole; of its body only the length is looked at, and one
-// that is too long is cut off.
+// cookies). A success counts once its header fields are there, any other answer once it is whole;
+// of its body only the length is looked at, and one that is too long is cut off.
 #pragma once
 
 #include <cstddef>

@@ -39,13 +39,6 @@ bool is_reserved_header(std::string_view name) {
          std::find(kNames.begin(), kNames.end(), lower) != kNames.end();
 }
 
-bool is_credential_header(std::string_view name) {
-  static constexpr std::array kNames{"authorization", "cookie", "forwarded", "user-agent"};
-  const std::string lower = lower_case(name);
-  return lower.starts_with("proxy-") ||
-         std::find(kNames.begin(), kNames.end(), lower) != kNames.end();
-}
-
 void append_percent_encoded(std::string& out, std::string_view text) {
   for (const char c : text) {
     if (is_alphanumeric(c) || std::string_view{"-._~"}.find(c) != std::string_view::npos)

@@ -17,8 +17,6 @@ bool is_http_token(std::string_view name);
 bool is_http_value(std::string_view value);
 /// True for a header field that the sink, the HTTP library or the connection sets.
 bool is_reserved_header(std::string_view name);
-/// True for a header field that speaks of who we are: for the operator, not for an event.
-bool is_credential_header(std::string_view name);
 
 /// Appends `text` with all but RFC 3986's unreserved characters percent-encoded.
 void append_percent_encoded(std::string& out, std::string_view text);

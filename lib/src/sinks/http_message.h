@@ -7,8 +7,10 @@
 //
 // Binary mode (default): the event's attributes are header fields, the body is the payload.
 // Structured mode: the body is the event as one JSON document (cloudevents.h).
-// The position is a header field alone. An event gets another one if one before it is parked, and
-// the same id with another body would be refused by a receiver that compares bodies (422).
+// The position is no attribute here (no `sequence`) but a header field alone, in both modes: an
+// event gets another one if one before it is parked, and the same id with another body would be
+// refused by a receiver that compares bodies (422).
+// traceparent and tracestate are header fields of their own as well, for tracing libraries.
 // What changes from try to try (timestamp, signature) or from day to day (credentials) is added
 // when the request is sent.
 //
@@ -17,7 +19,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,7 +44,6 @@ class HttpMessageEncoder {
   /// @throws Error{invalid_config} if `event_source` is empty or not UTF-8.
   HttpMessageEncoder(std::string_view event_source, std::string_view stream,
                      const HttpMessageOptions& options);
-  ~HttpMessageEncoder();
 
   /// Appends the request for `row`.
   /// @returns why the event cannot be sent, for a human and without its content; then `out` is
@@ -51,17 +51,10 @@ class HttpMessageEncoder {
   std::optional<std::string> encode(const EventRow& row, Position position, std::string& out);
 
  private:
-  std::optional<std::string> append_binary(const EventRow& row, std::string& out);
-  std::optional<std::string> append_structured(const EventRow& row, std::string& out);
-  std::optional<std::string> append_event_headers(std::string_view headers, std::string& out);
-
-  struct HeaderParser;
-
   const HttpMessageOptions options_;
-  std::string source_;  ///< As an attribute.
-  std::string stream_;  ///< As an attribute.
+  std::string stream_;  ///< Percent-encoded as attributes are.
+  EventAttributes attributes_;
   CloudEventsEncoder document_;
-  std::unique_ptr<HeaderParser> parser_;
 };
 
 /// One request, as views into the bytes that it was parsed from.

@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::string_view kOptions =
     "outseal.mode outseal.in_flight outseal.event_bytes_max outseal.timeout_ms"
-    " outseal.connect_timeout_ms outseal.stall_timeout_ms outseal.secrets_file"
-    " outseal.headers_file outseal.ca_file outseal.cert_file outseal.key_file outseal.proxy";
+    " outseal.connect_timeout_ms outseal.stall_timeout_ms outseal.grace_ms"
+    " outseal.secrets_file outseal.headers_file outseal.ca_file outseal.cert_file outseal.key_file "
+    "outseal.proxy";
 /// Chosen by us: while one secret replaces another there are two.
 constexpr std::size_t kSecretsMax = 8;
 constexpr std::size_t kHeadersMax = 64;
@@ -44,7 +45,8 @@ void read_lines(const Url& url, const std::string& name,
                 const std::function<std::string(std::string_view)>& take) {
   const std::string path = parameter(url, name);
   if (path.empty()) return;
-  std::ifstream file = open_parameter_file(url, std::string{kParameterPrefix} + name, path);
+  std::ifstream file =
+      open_parameter_file(url, std::string{kParameterPrefix} + name, path, Secrecy::secret);
   std::string line;
   std::size_t taken = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
@@ -148,11 +150,13 @@ HttpSinkOptions HttpSinkOptions::from(const Url& url) {
   options.timeout = milliseconds(url, "outseal.timeout_ms", kTimeoutDefault_ms);
   options.connect_timeout = milliseconds(url, "outseal.connect_timeout_ms", kConnectDefault_ms);
   options.stall_timeout = milliseconds(url, "outseal.stall_timeout_ms", kStallDefault_ms);
+  options.grace = std::chrono::milliseconds{url.number(
+      "outseal.grace_ms", HttpSinkOptions::kGraceDefault_ms, 0, HttpSinkOptions::kGraceMax_ms)};
   read_secrets(url, options.secrets);
   read_headers(url, options.headers);
-  options.ca_file = readable_file(url, "outseal.ca_file");
-  options.cert_file = readable_file(url, "outseal.cert_file");
-  options.key_file = readable_file(url, "outseal.key_file");
+  options.ca_file = readable_file(url, "outseal.ca_file", Secrecy::open);
+  options.cert_file = readable_file(url, "outseal.cert_file", Secrecy::open);
+  options.key_file = readable_file(url, "outseal.key_file", Secrecy::secret);
   options.proxy = proxy_of(url);
   if (options.cert_file.empty() != options.key_file.empty())
     refuse("outseal.cert_file and outseal.key_file belong together", "give both or none");

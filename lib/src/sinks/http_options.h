@@ -28,6 +28,9 @@ struct HttpSinkOptions {
   static constexpr std::uint64_t kTimeoutMax_ms = 600'000;
   static constexpr std::uint64_t kConnectDefault_ms = 5'000;
   static constexpr std::uint64_t kStallDefault_ms = 10'000;
+  /// Chosen by us: longer than most deployments take, shorter than people wait for an alert.
+  static constexpr std::uint64_t kGraceDefault_ms = 600'000;
+  static constexpr std::uint64_t kGraceMax_ms = 86'400'000;
 
   std::string endpoint;  ///< Where to post; what it asks for behind '?' included.
   std::string shown;     ///< The same for logs: no parameters.
@@ -47,6 +50,9 @@ struct HttpSinkOptions {
   /// outseal.stall_timeout_ms: without a byte in either direction. A receiver must begin to answer
   /// in this time.
   std::chrono::milliseconds stall_timeout{kStallDefault_ms};
+  /// outseal.grace_ms: how long an event that is answered with 404, 405 or 421 is sent again before
+  /// it is refused for good. Counted from its first such answer, anew in each process.
+  std::chrono::milliseconds grace{kGraceDefault_ms};
   /// outseal.secrets_file: `whsec_...` one a line. Raw bytes; each gives one signature.
   std::vector<std::string> secrets;
   /// outseal.headers_file: `Name: value` one a line, sent with every request.

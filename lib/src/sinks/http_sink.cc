@@ -1,7 +1,5 @@
 #include "sinks/http_sink.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <chrono>
 #include <queue>
@@ -33,13 +31,13 @@ class HttpSink::Round {
     std::unordered_map<std::string_view, std::size_t> last_of_key;
     next_of_key_.resize(batch.size(), kNone);
     for (std::size_t index = from; index < batch.size(); ++index) {
-      if (sink.delivered_.contains(batch.entries[index].id)) {
+      if (sink.delivered_.contains(batch.entries[index].id) && !mutant("no_memory_of_delivered")) {
         done_[index] = true;
         continue;
       }
       const std::string_view key = key_of_message(batch.encoded(index));
       const auto [last, is_first] = last_of_key.try_emplace(key, index);
-      if (key.empty() || is_first)
+      if (key.empty() || is_first || mutant("no_key_order"))
         ready_.push(index);
       else
         next_of_key_[last->second] = index;
@@ -80,7 +78,8 @@ class HttpSink::Round {
   }
 
   void settle(std::size_t index, const HttpAnswer& answer) {
-    HttpVerdict verdict = judge(answer, position(index), sink_.options_.shown);
+    const auto grace_left = sink_.grace_left(batch_.entries[index].id, answer.status);
+    HttpVerdict verdict = judge(answer, position(index), sink_.options_.shown, grace_left);
     switch (verdict.kind) {
       case HttpVerdict::Kind::delivered:
         done_[index] = true;
@@ -126,6 +125,7 @@ class HttpSink::Round {
     if (retry_) return ended(Status::retry_later, *retry_);
     if (rejection_ && done == end_) {
       forget(done);
+      sink_.unfound_since_.erase(batch_.entries[done].id);
       return ended(Status::rejected, *rejection_);
     }
     if (done == batch_.size()) {
@@ -171,7 +171,8 @@ HttpSink::HttpSink(HttpSinkOptions options, const SinkContext& context)
                {.structured = options_.structured, .body_bytes_max = options_.event_bytes_max}} {}
 
 SinkFeatures HttpSink::features() const {
-  return {.batch_events_max =
+  return {.payload_bytes_max = options_.event_bytes_max,
+          .batch_events_max =
               std::clamp(kBatchRounds * options_.in_flight, kBatchEventsMin, kBatchEventsMax)};
 }
 
@@ -181,8 +182,6 @@ std::optional<std::string> HttpSink::encode(const EventRow& row, Position positi
 }
 
 OpenResult HttpSink::open() {
-  // OpenSSL writes to sockets without asking for this.
-  static_cast<void>(::signal(SIGPIPE, SIG_IGN));
   exchange_.emplace(options_);
   if (options_.without_prefix.empty()) return {};
   return {.detail = "the URL has options without their prefix: they go to the endpoint alone",
@@ -201,6 +200,17 @@ void HttpSink::close() noexcept { exchange_.reset(); }
 void HttpSink::remember(const EventId& id) {
   if (delivered_.size() >= 2 * kBatchEventsMax) delivered_.clear();
   delivered_.insert(id);
+  unfound_since_.erase(id);
+}
+
+/// How much longer `status` is not final for this event, if it may be a gateway's.
+std::chrono::milliseconds HttpSink::grace_left(const EventId& id, long status) {
+  if (!may_be_of_gateway(status)) return {};
+  // What another relay has taken over may stay behind here.
+  if (unfound_since_.size() >= 4 * kBatchEventsMax) unfound_since_.clear();
+  const auto now = std::chrono::steady_clock::now();
+  const auto since = unfound_since_.try_emplace(id, now).first->second;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(since + options_.grace - now);
 }
 
 std::unique_ptr<SinkReader> HttpSink::read() {

@@ -12,9 +12,11 @@
 //       was not. After a crash at most one batch is.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "model/sink.h"
@@ -25,7 +27,8 @@
 
 namespace outseal::sinks {
 
-/// Threads: as Sink says.
+/// Threads: as Sink says. The process must ignore SIGPIPE: OpenSSL writes to sockets that may be
+/// closed.
 class HttpSink final : public Sink {
  public:
   /// @throws Error{invalid_config} if the context's event source is empty or not UTF-8.
@@ -46,12 +49,15 @@ class HttpSink final : public Sink {
   class Round;
 
   void remember(const EventId& id);
+  std::chrono::milliseconds grace_left(const EventId& id, long status);
 
   const HttpSinkOptions options_;
   HttpMessageEncoder encoder_;
   std::optional<HttpExchange> exchange_;
   /// Delivered, but not yet reported as such together with all events before them.
   std::unordered_set<EventId> delivered_;
+  /// Events whose last answer may have been a gateway's, and when the first such answer came.
+  std::unordered_map<EventId, std::chrono::steady_clock::time_point> unfound_since_;
 };
 
 /// @throws Error{invalid_argument} or Error{invalid_config}: see HttpSinkOptions::from.

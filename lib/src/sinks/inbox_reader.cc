@@ -6,7 +6,6 @@
 
 #include "outseal/error.h"
 #include "sinks/inbox_frame.h"
-#include "store/event_row.h"
 
 namespace outseal::sinks {
 namespace {
@@ -14,8 +13,6 @@ namespace {
 constexpr std::int64_t kPageRows = 500;
 /// A page ends with the event that reaches this.
 constexpr std::size_t kPageBytes = 4U << 20U;
-
-std::int64_t as_number(Position position) { return static_cast<std::int64_t>(position.value()); }
 
 }  // namespace
 
@@ -44,32 +41,23 @@ void InboxReader::read_page() {
   bytes_.clear();
   rows_.clear();
   given_ = 0;
-  sql::Statement& statement = connection_->statement(sql::Query::read_inbox_page);
-  const sql::Use page{statement};
-  page->bind_text(0, stream_);
-  page->bind(1, as_number(last_));
-  page->bind(2, kPageRows);
-  while (bytes_.size() < kPageBytes && page->step()) append(statement);
+  sql::Statement& page = sql::read_inbox_page(*connection_, stream_, last_, kPageRows);
+  const sql::StatementScope use{page};
+  while (bytes_.size() < kPageBytes && page.step()) append(sql::inbox_row(page));
   if (!rows_.empty()) last_ = rows_.back().position;
 }
 
-void InboxReader::append(const sql::Statement& statement) {
-  EventRow row = store::event_row(statement);  // Its number is the position here.
-  const Position position{static_cast<std::uint64_t>(row.seq.value())};
-  std::optional<sql::Use> large;
-  if (statement.is_null(6)) {
-    sql::Statement& payload = connection_->statement(sql::Query::read_inbox_payload);
-    large.emplace(payload);
-    payload.bind_text(0, stream_);
-    payload.bind(1, as_number(position));
-    if (!payload.step())
-      throw Error{ErrorCode::refused, "read",
-                  "the receiver has purged position " + std::to_string(position.value()) +
-                      " while it was read"};
-    row.payload = payload.blob(0);
-  }
-  append_inbox_frame(row, position, bytes_);
-  rows_.push_back({position, row.id, bytes_.size()});
+void InboxReader::append(sql::InboxRow row) {
+  std::optional<sql::StatementScope> large;
+  if (!sql::complete(*connection_, stream_, row, large))
+    throw Error{ErrorCode::refused,
+                "read",
+                "the receiver has purged position " + std::to_string(row.position.value()) +
+                    " while it was read",
+                {.hint = "run again: outseal-reconcile run; let purge_taken() keep events as long"
+                         " as the journal"}};
+  append_inbox_frame(row.event, row.position, bytes_);
+  rows_.push_back({row.position, row.event.id, bytes_.size()});
 }
 
 }  // namespace outseal::sinks

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "model/sink.h"
-#include "sql/connection.h"
+#include "sql/inbox_sink.h"
 
 namespace outseal::sinks {
 
@@ -27,7 +27,7 @@ class InboxReader final : public SinkReader {
   };
 
   void read_page();
-  void append(const sql::Statement& statement);
+  void append(sql::InboxRow row);
 
   std::unique_ptr<sql::Connection> connection_;
   const std::string stream_;

@@ -11,24 +11,19 @@
 #include "outseal/inbox.h"
 #include "sinks/inbox_frame.h"
 #include "sinks/inbox_reader.h"
+#include "sql/inbox_sink.h"
 #include "store/migrations.h"
 
 namespace outseal::sinks {
 namespace {
 
-using sql::Query;
 using Opened = OpenResult::Status;
 using Delivery = DeliveryResult::Status;
 
-/// How long a write waits for other writers of an SQLite file. PostgreSQL has its own limit, see
-/// setting_of().
+/// How long a write waits for other writers of an SQLite file. PostgreSQL has its own limit, in
+/// append_inbox().
 constexpr std::chrono::milliseconds kWriteWait{5'000};
 constexpr std::string_view kEventBytes = "event_bytes_max";
-
-std::int64_t as_number(Position position) { return static_cast<std::int64_t>(position.value()); }
-
-/// As the databases' columns hold it: no event has no id.
-std::string id_text(const EventId& id) { return id.is_nil() ? std::string{} : id.to_string(); }
 
 bool is_storable(std::string_view text) {
   return is_utf8(text) && text.find('\0') == std::string_view::npos;
@@ -58,33 +53,6 @@ InboxFrame frame_at(const Batch& batch, std::size_t index) {
   return *frame;
 }
 
-/// The events of a batch as the arrays that one statement inserts.
-struct Columns {
-  using Texts = std::vector<std::string_view>;
-  std::vector<EventId> ids;
-  Texts topics, keys, types, headers, payloads, content_types;
-  std::vector<std::int64_t> times;
-
-  Columns(const Batch& batch, std::size_t from) {
-    const std::size_t count = batch.size() - from;
-    ids.reserve(count);
-    times.reserve(count);
-    for (Texts* texts : {&topics, &keys, &types, &headers, &payloads, &content_types})
-      texts->reserve(count);
-    for (std::size_t i = from; i < batch.size(); ++i) {
-      const EventRow row = frame_at(batch, i).row;
-      ids.push_back(row.id);
-      topics.push_back(row.topic);
-      keys.push_back(row.key);
-      types.push_back(row.type);
-      headers.push_back(row.headers);
-      payloads.push_back(row.payload);
-      content_types.push_back(row.content_type);
-      times.push_back(row.created_at_ms);
-    }
-  }
-};
-
 }  // namespace
 
 InboxSink::InboxSink(Url url, std::string stream, const InboxSinkOptions& options)
@@ -97,7 +65,10 @@ InboxSink::InboxSink(Url url, std::string stream, const InboxSinkOptions& option
 }
 
 SinkFeatures InboxSink::features() const {
-  return {.has_tail = true, .conditional_append = true, .readable = true};
+  return {.has_tail = true,
+          .conditional_append = true,
+          .readable = true,
+          .payload_bytes_max = options_.event_bytes_max};
 }
 
 std::optional<std::string> InboxSink::encode(const EventRow& row, Position position,
@@ -133,8 +104,13 @@ OpenResult InboxSink::open() {
       close();
       return result;
     }
-    // In a transaction: on a file this shows that it may be written, and by us.
-    result.tail = sql::transact(*connection_, kWriteWait, [&] { return read_tail(); });
+    // A write, which shows that it may be written, and by us; and take() knows the stream from now
+    // on. deliver() compares the row with what it expects.
+    result.tail = sql::transact(*connection_, kWriteWait, [&] {
+      sql::insert_inbox_tail(*connection_, stream_);
+      return sql::read_inbox_tail(*connection_, stream_);
+    });
+    result.identity = sql::read_inbox_identity(*connection_);
     return result;
   } catch (const Error& error) {
     close();
@@ -147,35 +123,23 @@ OpenResult InboxSink::open() {
 /// What rules the server out will not change by waiting, except for a standby, which may be
 /// promoted. Its tail may lag.
 OpenResult InboxSink::look_at_server() {
-  const sql::Use trouble{connection_->statement(Query::inbox_trouble)};
-  trouble->step();
-  if (trouble->integer(0) != 0)
+  const sql::InboxTrouble trouble = sql::find_inbox_trouble(*connection_);
+  if (trouble.is_standby)
     return {.status = Opened::retry_later,
             .detail = "inbox: the server is a standby",
             .hint = "name the primary, or all servers and target_session_attrs=primary"};
-  if (trouble->integer(1) != 0)
+  if (trouble.is_denied)
     return {.status = Opened::unusable,
             .detail = "inbox: the user may not write it",
             .hint = "grant the user the role outseal_sink"};
-  if (trouble->integer(2) != 0)
-    return {.status = Opened::unusable,
-            .detail = "inbox: the database's encoding is not UTF8",
-            .hint = "make the receiver's database with ENCODING 'UTF8'"};
   OpenResult result;
-  if (trouble->integer(3) != 0) {
+  if (trouble.loses_committed) {
     result.detail =
         "inbox: the server runs with fsync or full_page_writes off: a crash of its machine may"
         " lose or spoil events that it has acknowledged";
     result.hint = "set fsync = on and full_page_writes = on in its postgresql.conf";
   }
   return result;
-}
-
-Tail InboxSink::read_tail() {
-  const sql::Use read{connection_->statement(Query::read_inbox_position)};
-  read->bind_text(0, stream_);
-  if (!read->step()) return {};
-  return {Position{static_cast<std::uint64_t>(read->integer(0))}, read->event_id(1)};
 }
 
 DeliveryResult InboxSink::deliver(const Batch& batch, std::size_t from) {
@@ -186,7 +150,8 @@ DeliveryResult InboxSink::deliver(const Batch& batch, std::size_t from) {
   if (from == batch.size()) return result;
   try {
     // A mutant takes whatever stands there for what was expected.
-    const Tail before = mutant("no_inbox_condition") ? read_tail() : batch.tail_after(from);
+    const Tail before = mutant("no_inbox_condition") ? sql::read_inbox_tail(*connection_, stream_)
+                                                     : batch.tail_after(from);
     failpoint("inbox.before_store");
     const bool stored = store(batch, from, before);
     failpoint("inbox.after_store");
@@ -197,17 +162,7 @@ DeliveryResult InboxSink::deliver(const Batch& batch, std::size_t from) {
                       std::to_string(before.position.value())};
   } catch (const Error& error) {
     close();  // Whatever is left of the transaction ends with its connection.
-    if (error.code() == ErrorCode::constraint)
-      return {.status = Delivery::refused,
-              .done = from,
-              .detail =
-                  "inbox: it holds events of this batch already, although its last event is"
-                  " an earlier one: " +
-                  error.message(),
-              .hint =
-                  "the outbox was restored to an older state, somebody else writes the inbox, or"
-                  " a producer used an event's id again after retention had removed the event:"
-                  " find out which before anything else is published"};
+    if (error.code() == ErrorCode::constraint) return deliver_up_to_known(batch, from, error);
     return {.status = Delivery::retry_later,
             .done = from,
             .detail = "inbox: " + error.message(),
@@ -215,68 +170,72 @@ DeliveryResult InboxSink::deliver(const Batch& batch, std::size_t from) {
   }
 }
 
+/// Some event of the batch is in the inbox already, although the inbox ends before the batch: a
+/// producer used its id again after retention had removed the first one. No inbox ever takes it, so
+/// it is rejected, behind those before it.
+DeliveryResult InboxSink::deliver_up_to_known(const Batch& batch, std::size_t from,
+                                              const Error& fault) {
+  const std::string held =
+      "inbox: it holds events of this batch already, although its last event is an earlier one: ";
+  const DeliveryResult later{.status = Delivery::retry_later, .done = from, .detail = held};
+  try {
+    connection_ = connect();
+    const Tail before = batch.tail_after(from);
+    if (sql::read_inbox_tail(*connection_, stream_) != before && !mutant("no_inbox_condition"))
+      return later;
+    for (std::size_t i = from; i < batch.size(); ++i) {
+      const auto known = sql::find_inbox_event(*connection_, stream_, batch.entries[i].id);
+      if (!known) continue;
+      if (*known > before.position) break;  // No event of ours: see below.
+      Batch sound = batch;
+      sound.entries.resize(i);
+      sound.bytes.resize(i == 0 ? 0 : batch.entries[i - 1].end);
+      if (i > from && !store(sound, from, before)) return later;
+      return {.status = Delivery::rejected,
+              .done = i,
+              .detail = "its id came back: the inbox has an event with it at position " +
+                        std::to_string(known->value())};
+    }
+  } catch (const Error& error) {
+    close();
+    return {.status = Delivery::retry_later,
+            .done = from,
+            .detail = "inbox: " + error.message(),
+            .hint = error.hint()};
+  }
+  close();
+  return {.status = Delivery::refused,
+          .done = from,
+          .detail = held + fault.message(),
+          .hint =
+              "somebody else writes the inbox: see what differs with outseal-reconcile run"
+              " --check journal_sink, and remove what outseal did not put there"};
+}
+
 /// False if the inbox's last event is not `before`; then nothing is stored.
 bool InboxSink::store(const Batch& batch, std::size_t from, const Tail& before) {
-  return connection_->pipelines() ? store_at_once(batch, from, before)
-                                  : store_one_by_one(batch, from, before);
+  const sql::TailMove move{
+      .stream = stream_, .from = before, .to = {batch.last(), batch.entries.back().id}};
+  return connection_->pipelines() ? store_at_once(batch, from, move)
+                                  : store_one_by_one(batch, from, move);
 }
 
-bool InboxSink::store_at_once(const Batch& batch, std::size_t from, const Tail& before) {
-  if (before.position == Position{}) insert_position();
-  const Columns columns{batch, from};
-  const std::string before_id = id_text(before.event_id);
-  const std::string last_id = batch.entries.back().id.to_string();
-  const sql::Use append{connection_->statement(Query::append_inbox)};
-  append->bind_text(0, stream_);
-  append->bind(1, as_number(before.position));
-  append->bind_text(2, before_id);
-  append->bind(3, as_number(batch.last()));
-  append->bind_text(4, last_id);
-  append->bind_ids(5, columns.ids);
-  append->bind_texts(6, columns.topics);
-  append->bind_texts(7, columns.keys);
-  append->bind_texts(8, columns.types);
-  append->bind_texts(9, columns.headers);
-  append->bind_blobs(10, columns.payloads);
-  append->bind_texts(11, columns.content_types);
-  append->bind_times(12, columns.times);
-  append->step();  // With BEGIN and COMMIT, in one round trip; see setting_of().
-  return connection_->changes() > 0;
+bool InboxSink::store_at_once(const Batch& batch, std::size_t from, const sql::TailMove& move) {
+  std::vector<EventRow> events;
+  events.reserve(batch.size() - from);
+  for (std::size_t i = from; i < batch.size(); ++i) events.push_back(frame_at(batch, i).row);
+  return sql::append_inbox(*connection_, move, events);
 }
 
-bool InboxSink::store_one_by_one(const Batch& batch, std::size_t from, const Tail& before) {
+bool InboxSink::store_one_by_one(const Batch& batch, std::size_t from, const sql::TailMove& move) {
   struct NotTheTail {};
   try {
     sql::transact(*connection_, kWriteWait, [&] {
-      if (before.position == Position{}) insert_position();
       const std::int64_t now = connection_->now_ms();
-      const std::string before_id = id_text(before.event_id);
-      const std::string last_id = batch.entries.back().id.to_string();
-      const sql::Use move{connection_->statement(Query::move_inbox_tail)};
-      move->bind_text(0, stream_);
-      move->bind(1, as_number(before.position));
-      move->bind_text(2, before_id);
-      move->bind(3, as_number(batch.last()));
-      move->bind_text(4, last_id);
-      move->bind(5, now);
-      move->step();
-      if (connection_->changes() != 1) throw NotTheTail{};
+      if (!sql::move_inbox_tail(*connection_, move, now)) throw NotTheTail{};
       for (std::size_t i = from; i < batch.size(); ++i) {
         const InboxFrame frame = frame_at(batch, i);
-        const std::string id = frame.row.id.to_string();
-        const sql::Use insert{connection_->statement(Query::insert_inbox_event)};
-        insert->bind_text(0, stream_);
-        insert->bind(1, as_number(frame.position));
-        insert->bind_text(2, id);
-        insert->bind_text(3, frame.row.topic);
-        insert->bind_text(4, frame.row.key);
-        insert->bind_text(5, frame.row.type);
-        insert->bind_text(6, frame.row.headers);
-        insert->bind_blob(7, frame.row.payload);
-        insert->bind_text(8, frame.row.content_type);
-        insert->bind(9, frame.row.created_at_ms);
-        insert->bind(10, now);
-        insert->step();
+        sql::insert_inbox_event(*connection_, stream_, frame.position, frame.row, now);
       }
       failpoint("inbox.before_commit");
     });
@@ -284,13 +243,6 @@ bool InboxSink::store_one_by_one(const Batch& batch, std::size_t from, const Tai
     return false;
   }
   return true;
-}
-
-/// The row that is compared must exist. At position 0 it says what a missing one does.
-void InboxSink::insert_position() {
-  const sql::Use insert{connection_->statement(Query::insert_inbox_position)};
-  insert->bind_text(0, stream_);
-  insert->step();
 }
 
 void InboxSink::close() noexcept { connection_.reset(); }

@@ -2,12 +2,13 @@
 // there takes the events by outseal::take(), in the transactions of their effects.
 //
 // Invariants:
-//   (1) The stream's row in inbox_position is the tail: it is moved by compare-and-set, in the one
+//   (1) The stream's row in inbox_tail is the tail: it is moved by compare-and-set, in the one
 //       transaction that inserts the events between the old position and the new one.
 //   (2) That transaction is durable before deliver() says `delivered`. If its commit is in doubt or
 //       the connection is lost, only the tail tells, after open().
-//   (3) Positions and event ids are unique in a stream by constraints as well. A violation means
-//       that the database lost history or somebody else writes: the relay halts.
+//   (3) Positions and event ids are unique in a stream by constraints as well. An id that stands at
+//       an earlier position already came back after retention: that event is rejected. Any other
+//       violation means that somebody else writes: the relay halts.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +17,10 @@
 #include <string>
 
 #include "model/sink.h"
+#include "outseal/error.h"
 #include "sinks/cloudevents.h"
 #include "sinks/factory.h"
-#include "sql/connection.h"
+#include "sql/inbox_sink.h"
 
 namespace outseal::sinks {
 
@@ -50,11 +52,10 @@ class InboxSink final : public Sink {
  private:
   std::unique_ptr<sql::Connection> connect() const;
   OpenResult look_at_server();
-  Tail read_tail();
+  DeliveryResult deliver_up_to_known(const Batch& batch, std::size_t from, const Error& fault);
   bool store(const Batch& batch, std::size_t from, const Tail& before);
-  bool store_at_once(const Batch& batch, std::size_t from, const Tail& before);
-  bool store_one_by_one(const Batch& batch, std::size_t from, const Tail& before);
-  void insert_position();
+  bool store_at_once(const Batch& batch, std::size_t from, const sql::TailMove& move);
+  bool store_one_by_one(const Batch& batch, std::size_t from, const sql::TailMove& move);
 
   const Url url_;
   const std::string stream_;

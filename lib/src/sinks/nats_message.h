@@ -4,10 +4,10 @@
 //   headers   Nats-Msg-Id: UUID, in a shared stream UUID@STREAM with the value of outseal-stream:
 //             several subscriptions may send the same event there, and the server would drop the
 //             second one's as a copy
-//             ce-specversion: 1.0
-//             ce-id, ce-source, ce-type, ce-subject (the key, unless it is empty), ce-time,
-//             ce-topic content-type (unless it is empty) outseal-stream, outseal-position then the
-//             event's own headers as they are, sorted by name
+//             outseal-stream
+//             the event's attributes (event_attributes.h) as ce-NAME, among them ce-sequence, the
+//             position; content-type for datacontenttype
+//             traceparent and tracestate also under their own names
 //   payload   the event's payload, byte for byte
 //
 // Values of ce-... and outseal-stream are percent-encoded as the HTTP binding does it: all but
@@ -24,7 +24,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,6 +31,7 @@
 #include <vector>
 
 #include "model/batch.h"
+#include "sinks/event_attributes.h"
 
 namespace outseal::sinks {
 
@@ -78,7 +78,7 @@ inline constexpr std::string_view kNatsExpectedStream = "Nats-Expected-Stream";
 inline constexpr std::string_view kNatsExpectedSequence = "Nats-Expected-Last-Sequence";
 inline constexpr std::string_view kNatsExpectedId = "Nats-Expected-Last-Msg-Id";
 inline constexpr std::string_view kNatsOurStream = "outseal-stream";
-inline constexpr std::string_view kNatsOurPosition = "outseal-position";
+inline constexpr std::string_view kNatsSequence = "ce-sequence";
 
 enum class NatsSharing {
   alone,   ///< The stream has one subscription.
@@ -93,7 +93,6 @@ class NatsEncoder {
   /// @throws Error{invalid_config} if `event_source` is empty or not UTF-8.
   NatsEncoder(NatsSubject subject, std::string_view event_source, std::string_view stream,
               NatsSharing sharing = NatsSharing::alone);
-  ~NatsEncoder();
 
   /// Appends the canonical bytes of `row`.
   /// @returns why the event cannot be a message, for a human and without its content; then `out` is
@@ -101,14 +100,10 @@ class NatsEncoder {
   std::optional<std::string> encode(const EventRow& row, Position position, std::string& out);
 
  private:
-  struct OwnHeaders;
-  std::optional<std::string> refusal(const EventRow& row);
-
   NatsSubject subject_;
-  std::string source_;  ///< Percent-encoded.
+  EventAttributes attributes_;
   std::string stream_;  ///< Percent-encoded.
   NatsSharing sharing_;
-  std::unique_ptr<OwnHeaders> own_;
 };
 
 /// `text` as the value of ce-... and outseal-stream.

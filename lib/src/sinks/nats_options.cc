@@ -144,8 +144,10 @@ NatsSinkOptions NatsSinkOptions::parse(const Url& url) {
   options.stream = place.stream;
   if (!is_stream_name(options.stream)) refuse("it does not end with the name of a stream");
   if (options.subject.empty()) options.subject = options.stream + ".{topic}.{key}";
-  for (const char* const name : {"creds", "password_file", "ca_file", "cert_file", "key_file"})
-    static_cast<void>(readable_file(url, name));
+  for (const char* const name : {"ca_file", "cert_file"})
+    static_cast<void>(readable_file(url, name, Secrecy::open));
+  for (const char* const name : {"creds", "password_file", "key_file"})
+    static_cast<void>(readable_file(url, name, Secrecy::secret));
   return options;
 }
 

@@ -23,9 +23,16 @@ NatsSink::NatsSink(NatsSinkOptions options, const SinkContext& context)
 NatsSink::~NatsSink() { close(); }
 
 SinkFeatures NatsSink::features() const {
-  if (options_.shared) return {.readable = true, .batch_events_max = kSharedBatchMax};
+  if (options_.shared)
+    return {.readable = true,
+            .payload_bytes_max = kNatsMessageBytesMax,
+            .batch_events_max = kSharedBatchMax};
   // Servers sync their files only every other minute: the end of a power failure may cost messages.
-  return {.has_tail = true, .conditional_append = true, .readable = true, .forgetful = true};
+  return {.has_tail = true,
+          .conditional_append = true,
+          .readable = true,
+          .may_lose_acknowledged = true,
+          .payload_bytes_max = kNatsMessageBytesMax};
 }
 
 std::optional<std::string> NatsSink::encode(const EventRow& row, Position position,
@@ -33,7 +40,7 @@ std::optional<std::string> NatsSink::encode(const EventRow& row, Position positi
   return encoder_.encode(row, position, out);
 }
 
-void NatsSink::recall(const Tail& acked, std::string_view mark) {
+void NatsSink::resume_from(const Tail& acked, std::string_view mark) {
   mark_ = NatsMark::parse(options_.stream, acked, mark);
 }
 

@@ -48,7 +48,7 @@ class NatsSink final : public Sink {
   SinkFeatures features() const override;
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override;
-  void recall(const Tail& acked, std::string_view mark) override;
+  void resume_from(const Tail& acked, std::string_view mark) override;
   OpenResult open() override;
   DeliveryResult deliver(const Batch& batch, std::size_t from) override;
   void close() noexcept override;

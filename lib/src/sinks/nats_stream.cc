@@ -154,13 +154,14 @@ NatsMessagePtr message_at(const NatsConnection& connection, const NatsSinkOption
 OpenResult tail_in(natsMsg* message, const NatsSinkOptions& options, std::string_view our_name) {
   const auto identity = identify(headers_of(message), our_name);
   if (identity) return {.tail = Tail{identity->position, identity->event_id}};
-  return {.status = Status::refused,
-          .detail = "the last message of stream " + options.stream + " (sequence " +
-                    std::to_string(natsMsg_GetSequence(message)) +
-                    ") is not one of this subscription",
-          .hint =
-              "find out who else writes this stream and give the subscription one of its own;"
-              " shared=true accepts other writers, with a weaker guarantee"};
+  return {
+      .status = Status::refused,
+      .detail = "the last message of stream " + options.stream + " (sequence " +
+                std::to_string(natsMsg_GetSequence(message)) + ") is not one of this subscription",
+      .hint =
+          "find out who else writes this stream (outseal-reconcile run --check journal_sink tells"
+          " what is foreign) and give the subscription one of its own; shared=true accepts other"
+          " writers, with a weaker guarantee"};
 }
 
 /// True if a message that is gone while an older one is still there can only be one that the server
@@ -192,8 +193,8 @@ OpenResult tail_without_last(const NatsConnection& connection, const NatsSinkOpt
   return {.status = Status::refused,
           .detail = gone + "has expired or was removed, and the database did not note its sequence",
           .hint =
-              "delete the stream and create it anew to have all retained events sent again; to"
-              " prevent this, give it a longer max_age, deny_delete and deny_purge"};
+              "delete the stream, create it anew, and outseal-relay run sends all retained events"
+              " again; to prevent this, give it a longer max_age, deny_delete and deny_purge"};
 }
 
 OpenResult find_tail(const NatsConnection& connection, const NatsSinkOptions& options,
@@ -213,7 +214,8 @@ OpenResult gap_at(std::uint64_t sequence, const std::string& what, const NatsSin
                     what + ", and events behind the one that it kept out are stored already",
           .hint =
               "find out who else writes this stream, and whether the limits of its account were"
-              " reached; then delete it and create it anew to have all retained events sent again"};
+              " reached; then delete it, create it anew, and outseal-relay run sends all retained"
+              " events again"};
 }
 
 /// Reads from the end back to what the database knows, and looks whether an event is missing.

@@ -1,7 +1,6 @@
 #include "sinks/stdout_sink.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -39,10 +38,7 @@ std::optional<std::string> StdoutSink::encode(const EventRow& row, Position posi
   return encoder_.encode(row, position, out);
 }
 
-OpenResult StdoutSink::open() {
-  static_cast<void>(::signal(SIGPIPE, SIG_IGN));
-  return {};
-}
+OpenResult StdoutSink::open() { return {}; }
 
 DeliveryResult StdoutSink::deliver(const Batch& batch, std::size_t from) {
   const std::size_t begin = from == 0 ? 0 : batch.entries[from - 1].end;

@@ -38,6 +38,16 @@ std::string hmac_sha256(std::string_view key, std::string_view head, std::string
   return digest;
 }
 
+std::string sign(const std::vector<std::string>& secrets, std::string_view head,
+                 std::string_view body) {
+  std::string signature;
+  for (const std::string& secret : secrets) {
+    signature += signature.empty() ? "v1," : " v1,";
+    append_base64(signature, hmac_sha256(secret, head, body));
+  }
+  return signature;
+}
+
 }  // namespace
 
 std::string parse_webhook_secret(std::string_view text) {
@@ -59,13 +69,15 @@ std::string parse_webhook_secret(std::string_view text) {
 
 std::string webhook_signature(const std::vector<std::string>& secrets, std::string_view id,
                               std::int64_t timestamp_s, std::string_view body) {
-  const std::string head = std::string{id} + '.' + std::to_string(timestamp_s) + '.';
-  std::string signature;
-  for (const std::string& secret : secrets) {
-    signature += signature.empty() ? "v1," : " v1,";
-    append_base64(signature, hmac_sha256(secret, head, body));
-  }
-  return signature;
+  return sign(secrets, std::string{id} + '.' + std::to_string(timestamp_s) + '.', body);
+}
+
+std::string place_signature(const std::vector<std::string>& secrets, std::string_view id,
+                            std::int64_t timestamp_s, const WebhookPlace& place) {
+  std::string content = "outseal.place.";
+  content.append(id).append(".").append(std::to_string(timestamp_s)).append(".");
+  content.append(place.position).append(".").append(place.previous_id).append(".");
+  return sign(secrets, content, place.stream);
 }
 
 }  // namespace outseal::sinks

@@ -2,6 +2,7 @@
 #include "sql/connection.h"
 #include "sql/postgres/connection.h"
 #include "sql/sqlite/connection.h"
+#include "sql/typed.h"
 
 namespace outseal::sql {
 namespace {
@@ -29,6 +30,10 @@ EventId Statement::event_id(int column) const {
   return EventId::parse(text(column)).value_or(EventId{});
 }
 
+std::uint64_t Connection::payload_bytes(std::int64_t /*seq*/) {
+  throw Error{ErrorCode::internal, "payload_bytes", "the length comes with the row"};
+}
+
 std::int64_t Statement::row_count() const {
   throw Error{ErrorCode::internal, "step", "this database gives rows one by one"};
 }
@@ -37,8 +42,8 @@ void Statement::go_to(std::int64_t) {
   throw Error{ErrorCode::internal, "step", "this database gives rows one by one"};
 }
 
-std::string_view text(std::string_view dialect, Query query) {
-  return dialect == "sqlite" ? sqlite::text(query) : postgres::text(query);
+void refuse_empty(const Text& text) {
+  throw Error{ErrorCode::internal, "step", std::string{text.name} + " gave no row"};
 }
 
 std::unique_ptr<Connection> borrow(soci::session& session, bool named) {
@@ -47,10 +52,9 @@ std::unique_ptr<Connection> borrow(soci::session& session, bool named) {
   refuse_backend();
 }
 
-const void* handle_of(soci::session& session) {
+const void* handle_of(soci::session& session) noexcept {
   if (const void* handle = sqlite::driver_handle(session)) return handle;
-  if (const void* handle = postgres::driver_handle(session)) return handle;
-  refuse_backend();
+  return postgres::driver_handle(session);
 }
 
 void check_url(const Url& url) {
@@ -61,6 +65,8 @@ void check_url(const Url& url) {
               "database URL has the unknown scheme '" + url.scheme + "'",
               {.hint = "use postgresql://USER@HOST/DATABASE or sqlite:PATH"}};
 }
+
+std::unique_ptr<Connection> open_scratch() { return sqlite::open_scratch(); }
 
 std::unique_ptr<Connection> open(const Url& url, OpenMode mode) {
   check_url(url);

@@ -7,7 +7,10 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "base/text.h"
 #include "outseal/error.h"
+#include "sql/audit.h"
+#include "store/turns.h"
 
 namespace outseal::store {
 
@@ -27,6 +30,22 @@ std::string link_hash(std::string_view previous, std::int64_t at_ms, const Audit
 
 }  // namespace
 
+void check_act(const std::string& operation, const Act& act) {
+  if (!is_utf8(act.actor) || !is_utf8(act.reason))
+    throw Error{ErrorCode::invalid_argument,
+                operation,
+                "actor and reason must be UTF-8",
+                {.hint = "give them in UTF-8: they are kept in the audit trail"}};
+}
+
+void require_reason(const std::string& operation, const Act& act) {
+  if (act.reason.empty())
+    throw Error{ErrorCode::invalid_argument,
+                operation,
+                "a reason is missing",
+                {.hint = "say why with --reason TEXT; it is kept in the audit trail"}};
+}
+
 std::string current_actor() {
   std::array<char, 256> host{};
   if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
@@ -42,36 +61,33 @@ std::string current_actor() {
 void append_audit(sql::Connection& connection, const AuditEntry& entry) {
   if (!connection.in_transaction())
     throw Error{ErrorCode::internal, "audit", "an audit row needs the transaction of its act"};
-  sql::Use { connection.statement(sql::Query::take_turns) } -> step();
-  std::string previous = genesis();
-  {
-    const sql::Use last{connection.statement(sql::Query::last_audit_hash)};
-    if (last->step()) previous = last->blob(0);
-  }
+  take_turns(connection);
+  const std::string previous = sql::last_audit_hash(connection).value_or(genesis());
   const std::int64_t at_ms = connection.now_ms();
   const std::string hash = link_hash(previous, at_ms, entry);
-  const sql::Use insert{connection.statement(sql::Query::insert_audit)};
-  insert->bind(0, at_ms);
-  insert->bind_text(1, entry.actor);
-  insert->bind_text(2, entry.act);
-  insert->bind_text(3, entry.subject);
-  insert->bind_text(4, entry.detail);
-  insert->bind_blob(5, previous);
-  insert->bind_blob(6, hash);
-  insert->step();
+  sql::insert_audit(connection, {.at_ms = at_ms,
+                                 .actor = entry.actor,
+                                 .act = entry.act,
+                                 .subject = entry.subject,
+                                 .detail = entry.detail,
+                                 .prev_hash = previous,
+                                 .hash = hash});
 }
 
 std::optional<std::string> verify_audit(sql::Connection& connection) {
-  const sql::Use rows{connection.statement(sql::Query::read_audit)};
+  std::optional<std::string> broken;
   std::string previous = genesis();
-  while (rows->step()) {
-    const std::string where = "audit row " + std::to_string(rows->integer(0));
-    const AuditEntry entry{rows->text(2), rows->text(3), rows->text(4), rows->text(5)};
-    if (rows->blob(6) != previous) return where + " does not follow the row before it";
-    previous = link_hash(previous, rows->integer(1), entry);
-    if (rows->blob(7) != previous) return where + " was changed after it was written";
-  }
-  return std::nullopt;
+  sql::walk_audit(connection, [&](const sql::AuditRow& row) {
+    const std::string where = "audit row " + std::to_string(row.id);
+    if (row.prev_hash != previous) {
+      broken = where + " does not follow the row before it";
+      return false;
+    }
+    previous = link_hash(previous, row.at_ms, {row.actor, row.act, row.subject, row.detail});
+    if (row.hash != previous) broken = where + " was changed after it was written";
+    return !broken;
+  });
+  return broken;
 }
 
 }  // namespace outseal::store

@@ -17,6 +17,17 @@ struct AuditEntry {
   std::string_view detail;   ///< A JSON object; no payloads.
 };
 
+/// Who acts, and why: what an operator's act leaves in the trail.
+struct Act {
+  std::string actor;
+  std::string reason = {};
+};
+
+/// @throws Error{invalid_argument} unless both texts are UTF-8.
+void check_act(const std::string& operation, const Act& act);
+/// @throws Error{invalid_argument} for an act that may not go without a reason.
+void require_reason(const std::string& operation, const Act& act);
+
 /// "user@host" of this process, for acts without a named actor.
 std::string current_actor();
 

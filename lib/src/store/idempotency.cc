@@ -12,15 +12,17 @@
 
 #include "base/failpoint.h"
 #include "base/hash.h"
-#include "model/limits.h"
+#include "model/validation.h"
 #include "outseal/error.h"
 #include "outseal/idempotency.h"
+#include "sql/own_transaction.h"
 #include "store/transaction.h"
 
 namespace outseal {
 namespace {
 
 using namespace std::chrono_literals;
+using sql::OperationState;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
@@ -41,68 +43,62 @@ std::string key_hash(const Operation& operation) {
 
 namespace store {
 
-ExecuteResult stored_reply(const sql::Statement& row, int column, const Operation& operation) {
-  if (row.blob(column) != operation.fingerprint) return {Outcome::mismatch, {}};
-  const std::string_view state = row.text(column + 1);
-  if (state != "succeeded" && state != "failed") return {Outcome::in_progress, {}};
+ExecuteResult stored_reply(sql::OperationRecord record, const Operation& operation) {
+  if (record.fingerprint != operation.fingerprint) return {Outcome::mismatch};
+  if (record.state == OperationState::open) return {Outcome::in_progress};
   return {Outcome::replayed,
-          Reply{.verdict = state == "succeeded" ? Verdict::success : Verdict::final_failure,
-                .status = static_cast<int>(row.integer(column + 2)),
-                .body = std::string{row.blob(column + 3)},
-                .content_type = std::string{row.text(column + 4)}}};
+          Reply{.verdict = record.state == OperationState::succeeded ? Verdict::success
+                                                                     : Verdict::final_failure,
+                .status = record.status,
+                .body = std::move(record.body),
+                .content_type = std::move(record.content_type)}};
+}
+
+sql::NewRecord new_record(const std::string& hash, const Operation& operation, const Reply& reply,
+                          const ExecuteOptions& options) {
+  return {.key_hash = hash,
+          .scope = operation.scope,
+          .fingerprint = operation.fingerprint,
+          .state = reply.verdict == Verdict::success ? OperationState::succeeded
+                                                     : OperationState::failed,
+          .status = reply.status,
+          .body = reply.body,
+          .content_type = reply.content_type,
+          .retention = options.retention};
+}
+
+Reply call(const Handler& handler, Transaction& tx) {
+  struct InHandler {
+    bool& flag;
+    explicit InHandler(Transaction& tx) : flag{tx.impl().in_handler} { flag = true; }
+    ~InHandler() { flag = false; }
+  };
+  const InHandler guard{tx};
+  return handler(tx);
 }
 
 }  // namespace store
 
 namespace {
 
-/// What the stored record answers; empty if there is none that counts.
 std::optional<ExecuteResult> look_up(sql::Connection& connection, const std::string& hash,
                                      const Operation& operation) {
-  const sql::Use find{connection.statement(sql::Query::find_operation)};
-  find->bind_blob(0, hash);
-  if (!find->step()) return std::nullopt;
-  if (!find->is_null(5) && find->integer(5) <= connection.now_ms()) return std::nullopt;
-  return store::stored_reply(connection.statement(sql::Query::find_operation), 0, operation);
+  auto record = sql::find_operation(connection, hash);
+  if (!record) return std::nullopt;
+  return store::stored_reply(std::move(*record), operation);
 }
 
 /// Like look_up(), while another connection writes; empty also if that one locks readers out.
 std::optional<ExecuteResult> look_up_beside_writer(soci::session& session, const std::string& hash,
                                                    const Operation& operation) {
+  const auto connection = sql::borrow(session);
+  const sql::WithoutBusyTimeout ours_counts{*connection};
   try {
-    return look_up(*sql::borrow(session), hash, operation);
+    return look_up(*connection, hash, operation);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::conflict) throw;
     return std::nullopt;
   }
-}
-
-void insert_record(sql::Connection& connection, const std::string& hash, const Operation& operation,
-                   const Reply& reply, const ExecuteOptions& options, std::int64_t started_ms) {
-  const std::int64_t now = connection.now_ms();
-  {
-    const sql::Use expired{connection.statement(sql::Query::delete_expired_operation)};
-    expired->bind_blob(0, hash);
-    expired->bind(1, now);
-    expired->step();
-  }
-  const sql::Use insert{connection.statement(sql::Query::insert_operation)};
-  insert->bind_blob(0, hash);
-  insert->bind_text(1, operation.scope);
-  insert->bind_blob(2, operation.fingerprint);
-  insert->bind_text(3, reply.verdict == Verdict::success ? "succeeded" : "failed");
-  insert->bind(4, reply.status);
-  insert->bind_blob(5, reply.body);
-  insert->bind_text(6, reply.content_type);
-  insert->bind(7, started_ms);
-  insert->bind(8, now);
-  insert->bind(9, now + milliseconds{options.retention}.count());
-  insert->step();
-}
-
-void run_alone(sql::Connection& connection, sql::Query query) {
-  const sql::Use statement{connection.statement(query)};
-  statement->step();
 }
 
 /// Runs the handler inside `tx` and records what it decided.
@@ -110,25 +106,31 @@ ExecuteResult run(Transaction& tx, const std::string& hash, const Operation& ope
                   const Handler& handler, const ExecuteOptions& options) {
   sql::Connection& connection = store::connection_of(tx);
   const std::int64_t started_ms = connection.now_ms();
-  run_alone(connection, sql::Query::savepoint);
+  sql::set_savepoint(connection);
   failpoint("service.before_handler");
-  Reply reply = handler(tx);
+  Reply reply = store::call(handler, tx);
   failpoint("service.after_handler");
-  if (!connection.in_transaction())
-    throw Error{ErrorCode::invalid_argument,
-                "execute",
-                "the handler ended the transaction",
-                {.hint = "leave commit and rollback to execute()"}};
+  tx.impl().require_open("execute");
   validate_reply(reply, options);
   if (reply.verdict == Verdict::retryable_failure)
     return {Outcome::released, std::move(reply)};  // The transaction's destructor undoes all.
-  if (reply.verdict == Verdict::final_failure)
-    run_alone(connection, sql::Query::rollback_to_savepoint);
-  run_alone(connection, sql::Query::release_savepoint);
-  insert_record(connection, hash, operation, reply, options, started_ms);
+  if (reply.verdict == Verdict::final_failure) tx.impl().rollback_to_handler();
+  sql::release_savepoint(connection);
+  sql::insert_operation(connection, store::new_record(hash, operation, reply, options), started_ms);
+  store::require_stored(connection, "execute", "idempotency");
   failpoint("service.after_record");
   tx.commit();
   return {Outcome::executed, std::move(reply)};
+}
+
+/// One writer excludes all: nobody can tell whether it executes this key or does something else.
+[[noreturn]] void throw_busy(milliseconds wait) {
+  throw Error{ErrorCode::conflict,
+              "execute",
+              "another writer held the database for " + std::to_string(wait.count()) + " ms",
+              {.hint = "nothing was done: call again with the same key, or raise"
+                       " ExecuteOptions::wait",
+               .detail_code = "5"}};
 }
 
 ExecuteResult execute_alone(soci::session& session, const std::string& hash,
@@ -154,7 +156,10 @@ ExecuteResult execute_alone(soci::session& session, const std::string& hash,
       return run(*tx, hash, operation, handler, options);
     }
     tx.reset();
-    if (steady_clock::now() >= deadline) return {Outcome::in_progress, {}};
+    if (steady_clock::now() >= deadline) {
+      if (known) return *known;
+      throw_busy(options.wait);
+    }
     std::this_thread::sleep_for(2ms);
   }
 }
@@ -164,29 +169,34 @@ ExecuteResult execute_alone(soci::session& session, const std::string& hash,
 ExecuteResult execute(soci::session& session, const Operation& operation, const Handler& handler,
                       const ExecuteOptions& options) {
   options.validate();
-  validate_operation(operation);
+  validate_operation("execute", operation);
+  if (!handler)
+    throw Error{
+        ErrorCode::invalid_argument, "execute", "the handler is empty", {.hint = "give one"}};
   const std::string hash = key_hash(operation);
   const TransactionOptions begin{.statements = options.statements,
-                                 .named_statements = options.named_statements};
+                                 .named_statements = options.named_statements,
+                                 .isolation = options.isolation};
   auto impl = Transaction::Impl::connect(session, begin);
   if (impl->connection->pipelines())
-    return store::execute_pipelined(std::move(impl), hash, operation, handler, options);
+    return store::execute_pipelined(impl, hash, operation, handler, options);
   return execute_alone(session, hash, operation, handler, options);
 }
 
-std::uint64_t purge(soci::session& session, const PurgeOptions& options) {
+std::optional<ExecuteResult> find(soci::session& session, const Operation& operation) {
+  validate_operation("find", operation);
+  const auto connection = sql::borrow(session, false);
+  connection->require_idle("find");
+  return look_up(*connection, key_hash(operation), operation);
+}
+
+std::uint64_t purge_operations(soci::session& session, const PurgeOptions& options) {
   options.validate();
   std::uint64_t purged = 0;
   for (std::uint32_t step = 0; options.steps_max == 0 || step < options.steps_max; ++step) {
     Transaction tx{session};
-    sql::Connection& connection = store::connection_of(tx);
-    {
-      const sql::Use remove{connection.statement(sql::Query::purge_operations)};
-      remove->bind(0, connection.now_ms());
-      remove->bind(1, options.step_rows);
-      remove->step();
-    }
-    const auto removed = static_cast<std::uint64_t>(connection.changes());
+    const auto removed = static_cast<std::uint64_t>(
+        sql::purge_operations(store::connection_of(tx), options.step_rows));
     tx.commit();
     purged += removed;
     if (removed < options.step_rows) break;

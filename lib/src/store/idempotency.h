@@ -2,21 +2,27 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "outseal/idempotency.h"
-#include "sql/connection.h"
+#include "sql/operation.h"
 #include "store/transaction.h"
 
 namespace outseal::store {
 
-/// What a stored record answers; its fingerprint, state, status, body and content type begin at
-/// `column` of `row`.
-ExecuteResult stored_reply(const sql::Statement& row, int column, const Operation& operation);
+/// What a stored record answers.
+ExecuteResult stored_reply(sql::OperationRecord record, const Operation& operation);
+/// What is to be recorded; views into all of these.
+sql::NewRecord new_record(const std::string& hash, const Operation& operation, const Reply& reply,
+                          const ExecuteOptions& options);
+
+/// Runs `handler`; until it returns, nothing but execute() can end `tx`.
+Reply call(const Handler& handler, Transaction& tx);
 
 /// execute() where statements can travel with BEGIN and COMMIT. `hash` names the key.
-ExecuteResult execute_pipelined(std::unique_ptr<Transaction::Impl> impl, const std::string& hash,
-                                const Operation& operation, const Handler& handler,
-                                const ExecuteOptions& options);
+ExecuteResult execute_pipelined(const std::shared_ptr<Transaction::Impl>& impl,
+                                const std::string& hash, const Operation& operation,
+                                const Handler& handler, const ExecuteOptions& options);
 
 }  // namespace outseal::store

@@ -1,12 +1,13 @@
 // execute() on PostgreSQL, in as many round trips as the bare transaction would need:
 //
-//   1. BEGIN + claim          an advisory lock of the transaction on the key, and the look-up
+//   1. BEGIN + claim          an advisory lock of the transaction on the key, and the look-up;
+//      + savepoint            what the handler does can be undone without losing the lock
 //   2. the handler's own statements
 //   3. the record + the events + COMMIT
 //
-// The lock makes concurrent duplicates wait early; that a key executes once rests on the record's
-// primary key alone. A final failure undoes the handler's rows by ROLLBACK and claims the key anew
-// to store its reply: a savepoint would cost every success.
+// The lock makes concurrent duplicates wait, until the record is committed: also for a final
+// failure, which goes back to the savepoint and stores its record in the same transaction. That a
+// key executes once rests on the record's primary key alone.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -15,14 +16,15 @@
 #include <utility>
 
 #include "base/failpoint.h"
-#include "model/limits.h"
+#include "model/validation.h"
 #include "outseal/error.h"
+#include "sql/operation.h"
+#include "sql/own_transaction.h"
 #include "store/idempotency.h"
 
 namespace outseal::store {
 namespace {
 
-using sql::Query;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
@@ -33,172 +35,187 @@ constexpr int kLostRacesMax = 10;
 constexpr const char* kLostHint =
     "nothing was committed: connect again and run the operation again";
 
+constexpr const char* kConflict = "the handler met a serialization failure or deadlock";
+constexpr const char* kConflictHint = "run the whole operation again";
+
 class Execution {
  public:
-  Execution(std::shared_ptr<sql::Connection> connection, const std::string& hash,
-            const Operation& operation, const Handler& handler, const ExecuteOptions& options)
-      : connection_{std::move(connection)},
+  Execution(const Transaction::Impl& begun_on, const std::string& hash, const Operation& operation,
+            const Handler& handler, const ExecuteOptions& options)
+      : session_{begun_on.session},
+        connection_{begun_on.connection},
         hash_{hash},
         operation_{operation},
         handler_{handler},
         options_{options},
         deadline_{steady_clock::now() + options.wait} {
-    for (int i = 0; i < 8; ++i)
-      lock_ = lock_ << 8U | static_cast<unsigned char>(hash[static_cast<std::size_t>(i)]);
+    std::uint64_t first = 0;
+    for (const char byte : hash.substr(0, 8))
+      first = first << 8U | static_cast<unsigned char>(byte);
+    lock_ = static_cast<std::int64_t>(first);
   }
 
   ExecuteResult run() {
-    for (int lost = 0;; ++lost) {
-      try {
-        if (auto result = attempt()) return std::move(*result);
-      } catch (const Error& error) {
-        // Somebody else's record came between our look-up and our insert: it answers now.
-        if (error.code() != ErrorCode::constraint || lost >= kLostRacesMax ||
-            error.message().find("idempotency_pk") == std::string::npos)
-          throw;
-      }
-    }
+    for (int lost = 0; lost <= kLostRacesMax; ++lost)
+      if (auto result = attempt()) return std::move(*result);
+    // What made the insert fail was committed, and the look-up after it must see that.
+    throw Error{ErrorCode::denied,
+                "execute",
+                "the key has a record that the user may not see",
+                {.hint = "see the policies of row-level security in psql: \\d outseal.idempotency; "
+                         "drop them, or let the user see all rows: ALTER ROLE ... BYPASSRLS",
+                 .detail_code = "23505"}};
   }
 
  private:
-  /// One transaction; empty if a final failure is to be stored by another one.
+  /// One transaction; empty if another execution's record came between our look-up and our insert:
+  /// it answers the next time.
   std::optional<ExecuteResult> attempt() {
-    auto impl = std::make_unique<Transaction::Impl>();
+    sql::Statement& claim = sql::claim_operation(*connection_, lock_, hash_);
+    const sql::StatementScope use{claim};
+    const std::array first{&claim, &sql::savepoint(*connection_)};
+    auto impl = std::make_shared<Transaction::Impl>();
+    impl->session = session_;
     impl->connection = connection_;
-    sql::Statement& claim = connection_->statement(Query::claim_operation);
-    const sql::Use use{claim};
-    claim.bind(0, static_cast<std::int64_t>(lock_));
-    claim.bind_blob(1, hash_);
-    impl->begin(&claim);
-    Transaction tx = Transaction::Impl::make(std::move(impl));
-    claim.step();
-    bool expired = claim.integer(7) != 0;
-    if (claim.integer(1) != 0) return stored_reply(claim, 2, operation_);
-    if (claim.integer(0) == 0) {
-      if (!wait_for_turn()) return ExecuteResult{Outcome::in_progress, {}};
-      if (auto known = look_up(expired)) return known;
+    impl->options.isolation = options_.isolation;
+    impl->begin(first);
+    Transaction tx = Transaction::Impl::make(impl);
+    sql::OperationClaim found = sql::read_claim(claim);
+    if (!found.record && !found.has_lock) {
+      if (!wait_for_turn()) return ExecuteResult{Outcome::in_progress};
+      // The lock was taken inside the savepoint, and above READ COMMITTED nothing newer than the
+      // first look-up would be seen: look again in another transaction.
+      impl->begin(first, lock_);
+      found = sql::read_claim(claim);
     }
-    if (!failure_) return run_handler(tx, expired);
-    commit(tx, *failure_, expired);
-    return ExecuteResult{Outcome::executed, std::move(*failure_)};
+    if (found.record) return stored_reply(std::move(*found.record), operation_);
+    impl->own->identify(found.transaction);
+    return run_handler(tx, found.has_expired);
   }
 
   /// Waits for the transaction that executes the key now; false after the deadline.
   bool wait_for_turn() {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - steady_clock::now());
     if (left <= milliseconds{0}) return false;
-    const std::string before = set_lock_timeout(std::to_string(left.count()));
     try {
-      const sql::Use wait{connection_->statement(Query::lock_operation)};
-      wait->bind(0, static_cast<std::int64_t>(lock_));
-      wait->step();
+      sql::limit_lock_waits(*connection_, left);
+      sql::lock_operation(*connection_, lock_);
     } catch (const Error& error) {
       if (error.detail_code() != "55P03") throw;
       return false;
     }
-    set_lock_timeout(before);  // The handler's statements have the session's own.
     return true;
-  }
-
-  std::string set_lock_timeout(const std::string& value) {
-    const sql::Use set{connection_->statement(Query::wait_for_lock)};
-    set->bind_text(0, value);
-    set->step();
-    return std::string{set->text(0)};
-  }
-
-  std::optional<ExecuteResult> look_up(bool& expired) {
-    sql::Statement& find = connection_->statement(Query::find_operation);
-    const sql::Use use{find};
-    find.bind_blob(0, hash_);
-    if (!find.step()) return std::nullopt;
-    expired = find.integer(5) != 0;
-    if (expired) return std::nullopt;
-    return stored_reply(find, 0, operation_);
   }
 
   std::optional<ExecuteResult> run_handler(Transaction& tx, bool expired) {
     failpoint("service.before_handler");
-    Reply reply = call_handler(tx);
+    Reply reply;
+    try {
+      reply = call_handler(tx);
+    } catch (...) {
+      connection_->discard_results();  // A COMMIT may be among them.
+      settle_foreign_commit(tx, {.verdict = Verdict::final_failure, .status = 500});
+      throw;
+    }
     failpoint("service.after_handler");
-    const sql::Connection::Watched seen = connection_->watched();
-    if (seen.lost)
-      throw Error{
-          ErrorCode::unreachable, "execute", "the connection was lost", {.hint = kLostHint}};
-    if (!connection_->in_transaction() || seen.committed || seen.replaced)
-      throw Error{ErrorCode::invalid_argument,
-                  "execute",
-                  "the handler ended the transaction",
-                  {.hint = "leave commit and rollback to execute()"}};
+    settle_foreign_commit(tx, reply);
+    try {
+      tx.impl().require_open("execute");
+    } catch (const Error&) {  // Perhaps the session has not fetched the answer to its COMMIT.
+      connection_->discard_results();
+      settle_foreign_commit(tx, reply);
+      throw;
+    }
     validate_reply(reply, options_);
     if (reply.verdict == Verdict::retryable_failure)
       return ExecuteResult{Outcome::released, std::move(reply)};  // Undone by tx's destructor.
-    if (reply.verdict == Verdict::final_failure) {
-      failure_ = std::move(reply);
-      return std::nullopt;
-    }
-    commit(tx, reply, expired);
+    require_no_conflict();
+    if (reply.verdict == Verdict::final_failure) tx.impl().rollback_to_handler();
+    if (!commit(tx, reply, expired)) return std::nullopt;
     return ExecuteResult{Outcome::executed, std::move(reply)};
   }
 
   /// What the handler's own SQL meets must say "run it again" as plainly as what ours does.
   Reply call_handler(Transaction& tx) {
     try {
-      return handler_(tx);
+      return call(handler_, tx);
     } catch (const Error&) {
       throw;
     } catch (const std::exception&) {  // Kept inside: its text may show values of rows.
-      const sql::Connection::Watched seen = connection_->watched();
-      if (!seen.conflict && !seen.lost) throw;
+      const bool lost = connection_->lost();
+      const std::string failure = connection_->failed_by();
+      if (!lost && !is_conflict(failure)) throw;
       std::throw_with_nested(
-          Error{seen.lost ? ErrorCode::unreachable : ErrorCode::conflict,
+          Error{lost ? ErrorCode::unreachable : ErrorCode::conflict,
                 "execute",
-                seen.lost ? "the connection was lost"
-                          : "the handler met a serialization failure or deadlock",
-                {.hint = seen.lost ? kLostHint : "run the whole operation again"}});
+                lost ? "the connection was lost" : kConflict,
+                {.hint = lost ? kLostHint : kConflictHint, .detail_code = failure}});
     }
   }
 
-  void commit(Transaction& tx, const Reply& reply, bool expired) {
+  /// A handler that passed over a conflict decided on rows that were not to be had: its final
+  /// failure must not be stored either.
+  void require_no_conflict() const {
+    const std::string failure = connection_->failed_by();
+    if (is_conflict(failure) && !mutant("no_swallowed_conflict"))
+      throw Error{ErrorCode::conflict,
+                  "execute",
+                  kConflict,
+                  {.hint = kConflictHint, .detail_code = failure}};
+  }
+  static bool is_conflict(const std::string& state) { return state == "40001" || state == "40P01"; }
+
+  /// A COMMIT of the handler's own has kept its rows: a record is stored whatever it replied, so
+  /// that no retry runs it again.
+  void settle_foreign_commit(Transaction& tx, const Reply& reply) {
+    using State = sql::OwnTransaction::State;
+    if (tx.impl().own == nullptr) return;  // What has become of it is known, and told again.
+    const State state = tx.impl().state();
+    if (state == State::in_doubt) tx.impl().require_open("execute");
+    if (state != State::committed) return;
+    tx.impl().settle_foreign_commit("execute", [&](sql::Connection& beside) {
+      sql::insert_missing_operation(beside, record_of(reply));
+    });
+  }
+
+  sql::NewRecord record_of(const Reply& reply) const {
+    return new_record(hash_, operation_, reply, options_);
+  }
+
+  /// False if another execution's record is there already; nothing is committed then.
+  bool commit(Transaction& tx, const Reply& reply, bool expired) {
     std::array<sql::Statement*, 2> last{};
     std::size_t count = 0;
-    if (expired) {
-      sql::Statement& remove = connection_->statement(Query::delete_expired_operation);
-      remove.reset();
-      remove.bind_blob(0, hash_);
-      last.at(count++) = &remove;
-    }
-    sql::Statement& insert = connection_->statement(Query::complete_operation);
-    const sql::Use use{insert};
-    insert.bind_blob(0, hash_);
-    insert.bind_text(1, operation_.scope);
-    insert.bind_blob(2, operation_.fingerprint);
-    insert.bind_text(3, reply.verdict == Verdict::success ? "succeeded" : "failed");
-    insert.bind(4, reply.status);
-    insert.bind_blob(5, reply.body);
-    insert.bind_text(6, reply.content_type);
-    insert.bind(7, milliseconds{options_.retention}.count());
+    if (expired) last.at(count++) = &sql::delete_expired_operation(*connection_, hash_);
+    sql::Statement& insert = sql::complete_operation(*connection_, record_of(reply));
+    const sql::StatementScope use{insert};
     last.at(count++) = &insert;
     failpoint("service.after_record");
-    tx.impl().commit(std::span{last}.first(count));
+    try {
+      tx.impl().commit(std::span{last}.first(count));
+    } catch (const Error& error) {
+      if (error.table() != "outseal.idempotency" || error.constraint() != "idempotency_pk") throw;
+      return false;
+    }
+    return true;
   }
 
+  soci::session* session_;
   std::shared_ptr<sql::Connection> connection_;
   const std::string& hash_;
   const Operation& operation_;
   const Handler& handler_;
   const ExecuteOptions& options_;
   steady_clock::time_point deadline_;
-  std::uint64_t lock_ = 0;        ///< The first 8 bytes of the hash.
-  std::optional<Reply> failure_;  ///< A final failure that is to be stored.
+  std::int64_t lock_ = 0;  ///< The first 8 bytes of the hash.
 };
 
 }  // namespace
 
-ExecuteResult execute_pipelined(std::unique_ptr<Transaction::Impl> impl, const std::string& hash,
-                                const Operation& operation, const Handler& handler,
-                                const ExecuteOptions& options) {
-  return Execution{std::move(impl->connection), hash, operation, handler, options}.run();
+ExecuteResult execute_pipelined(const std::shared_ptr<Transaction::Impl>& impl,
+                                const std::string& hash, const Operation& operation,
+                                const Handler& handler, const ExecuteOptions& options) {
+  return Execution{*impl, hash, operation, handler, options}.run();
 }
 
 }  // namespace outseal::store

@@ -1,20 +1,18 @@
 // The receiver's side: what was received is remembered in the transaction of its effect.
 #include "outseal/inbox.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
 #include "base/failpoint.h"
 #include "base/text.h"
-#include "model/batch.h"
 #include "outseal/error.h"
-#include "store/event_row.h"
+#include "sql/inbox.h"
 #include "store/transaction.h"
 
 namespace outseal {
 namespace {
-
-using sql::Query;
 
 [[noreturn]] void refuse_argument(std::string_view operation, std::string_view message,
                                   std::string hint) {
@@ -35,111 +33,84 @@ void check_id(std::string_view operation, const EventId& id) {
 /// The connection of a transaction that is still open: outside of any, what is written now would
 /// stand alone.
 sql::Connection& open_connection(std::string_view operation, Transaction& tx) {
-  sql::Connection& connection = store::connection_of(tx);
-  if (tx.impl().committed || !connection.in_transaction())
-    refuse_argument(operation, "the transaction has ended",
-                    "an earlier error or ROLLBACK ended it: begin a new one");
-  return connection;
+  tx.impl().require_open(operation);
+  return store::connection_of(tx);
 }
 
-std::int64_t as_number(Position position) { return static_cast<std::int64_t>(position.value()); }
-Position as_position(std::int64_t number) { return Position{static_cast<std::uint64_t>(number)}; }
-
-[[noreturn]] void refuse_order(const InOrder& event, const Tail& last) {
-  throw Error{ErrorCode::refused,
-              "receive",
-              "event " + event.id.to_string() + " at position " +
-                  std::to_string(event.position.value()) + " does not fit to event " +
-                  last.event_id.to_string() + ", the last one, at position " +
-                  std::to_string(last.position.value()),
-              {.hint = "a relay that was replaced soon gives up; if it goes on, two senders use the"
-                       " stream, or the sender's database was restored to an older state"}};
+[[noreturn]] void refuse_order(const StreamEvent& event, const Tail& last) {
+  throw Error{
+      ErrorCode::refused,
+      "receive",
+      "event " + event.id.to_string() + " at position " + std::to_string(event.position.value()) +
+          " does not fit to event " + last.event_id.to_string() + ", the last one, at position " +
+          std::to_string(last.position.value()),
+      {.hint = "a relay that was replaced soon gives up; if it goes on, two senders use the"
+               " stream, or the sender's database was restored to an older state: compare with the"
+               " position of outseal-relay status there"}};
 }
 
-/// Moves the stream's row from the event before; false if it does not stand there.
-bool move_position(sql::Connection& connection, std::string_view stream, const InOrder& event) {
-  const std::string id = event.id.to_string();
-  const std::string previous = event.previous_id.is_nil() ? "" : event.previous_id.to_string();
-  const sql::Use move{connection.statement(Query::receive_position)};
-  move->bind_text(0, stream);
-  move->bind(1, as_number(event.position));
-  move->bind_text(2, id);
-  move->bind_text(3, previous);
-  move->step();
-  return connection.changes() == 1;
-}
+/// A table with one row a stream.
+struct StreamTable {
+  std::string_view name;
+  std::string_view operation;  ///< What uses it.
+};
+constexpr StreamTable kPositions{"inbox_position", "receive"};
+constexpr StreamTable kCursors{"inbox_cursor", "take"};
 
-/// What the row of `stream` says, locked: nobody moves it any more. A row that is missing is made,
-/// at position 0; that waits for whoever makes it at this moment.
-template <typename Read>
-auto lock_row(sql::Connection& connection, Query lock, Query insert, std::string_view stream,
-              Read&& read) {
-  for (;;) {
-    {
-      const sql::Use row{connection.statement(lock)};
-      row->bind_text(0, stream);
-      if (row->step()) return read(*row.operator->());
-    }
-    const sql::Use row{connection.statement(insert)};
-    row->bind_text(0, stream);
-    row->step();
+/// What `lock` says of the stream: from then on nobody else moves it. A row that is missing is
+/// made, at position 0; that waits for whoever makes it at this moment, and then it is there.
+template <typename Lock, typename Insert>
+auto lock_row(sql::Connection& connection, const StreamTable& table, std::string_view stream,
+              Lock&& lock, Insert&& insert) {
+  for (bool made = false;; made = true) {
+    if (const auto row = lock(connection, stream)) return *row;
+    insert(connection, stream);
+    if (made) store::require_stored(connection, table.operation, table.name);
   }
 }
 
-Tail lock_position(sql::Connection& connection, std::string_view stream) {
-  return lock_row(connection, Query::lock_inbox_position, Query::insert_inbox_position, stream,
-                  [](const sql::Statement& row) {
-                    return Tail{as_position(row.integer(0)), row.event_id(1)};
-                  });
+/// Refuses a stream that no relay has ever delivered into, while there are others: nothing would
+/// ever come.
+void check_known(sql::Connection& connection, std::string_view stream) {
+  std::string others;
+  for (const std::string& other : sql::list_streams_but(connection, stream))
+    others += (others.empty() ? "" : ", ") + other;
+  if (others.empty()) return;
+  refuse_argument("take",
+                  "no relay has ever delivered into the stream '" + std::string{stream} + "'",
+                  "the streams here are: " + others +
+                      "; a stream is named EVENT_SOURCE#SUBSCRIPTION, as in outseal-relay status");
 }
 
-Position lock_cursor(sql::Connection& connection, std::string_view stream) {
-  return lock_row(connection, Query::lock_inbox_cursor, Query::insert_inbox_cursor, stream,
-                  [](const sql::Statement& row) { return as_position(row.integer(0)); });
-}
-
-void move_cursor(sql::Connection& connection, std::string_view stream, Position from, Position to) {
-  const sql::Use move{connection.statement(Query::move_inbox_cursor)};
-  move->bind_text(0, stream);
-  move->bind(1, as_number(from));
-  move->bind(2, as_number(to));
-  move->step();
-  if (connection.changes() != 1)
-    throw Error{ErrorCode::conflict,
-                "take",
-                "another worker moved the cursor",
-                {.hint = "roll back and run the whole transaction again"}};
-}
-
-InboxEvent event_of(const sql::Statement& statement) {
-  const EventRow row = store::event_row(statement);  // Its number is the position here.
-  return {.position = as_position(row.seq.value()),
-          .id = row.id,
-          .topic = std::string{row.topic},
-          .key = std::string{row.key},
-          .type = std::string{row.type},
-          .payload = std::string{row.payload},
-          .content_type = std::string{row.content_type},
-          .headers = std::string{row.headers},
-          .created_at = std::chrono::sys_time<std::chrono::milliseconds>{
-              std::chrono::milliseconds{row.created_at_ms}}};
+[[noreturn]] void refuse_hole(Position missing, Position later) {
+  throw Error{ErrorCode::refused,
+              "take",
+              "the inbox has no event at position " + std::to_string(missing.value()) +
+                  ", but the relay has come to " + std::to_string(later.value()),
+              {.hint = "somebody deleted events that were not taken: restore them;"
+                       " outseal-reconcile run at the sender lists which"}};
 }
 
 /// Runs `remove`, given the rows at most, in transactions of their own until nothing is left.
-std::uint64_t purge_in_steps(soci::session& session, const PurgeOptions& options,
-                             const std::function<void(sql::Connection&, std::uint32_t)>& remove) {
+std::uint64_t purge_in_steps(
+    soci::session& session, const PurgeOptions& options,
+    const std::function<std::int64_t(sql::Connection&, std::uint32_t)>& remove) {
   options.validate();
   std::uint64_t purged = 0;
   for (std::uint32_t step = 0; options.steps_max == 0 || step < options.steps_max; ++step) {
     Transaction tx{session};
-    sql::Connection& connection = store::connection_of(tx);
-    remove(connection, options.step_rows);
-    const auto removed = static_cast<std::uint64_t>(connection.changes());
+    const auto removed =
+        static_cast<std::uint64_t>(remove(store::connection_of(tx), options.step_rows));
     tx.commit();
     purged += removed;
     if (removed < options.step_rows) break;
   }
   return purged;
+}
+
+/// `age` ago, or 1970: nothing is older, and not every number is a time.
+std::int64_t time_ago(sql::Connection& connection, std::chrono::milliseconds age) {
+  return std::max(connection.now_ms() - age.count(), std::int64_t{0});
 }
 
 void check_age(std::chrono::milliseconds age) {
@@ -152,12 +123,10 @@ bool receive(Transaction& tx, std::string_view stream, const EventId& id) {
   check_stream("receive", stream);
   check_id("receive", id);
   sql::Connection& connection = open_connection("receive", tx);
-  const std::string text = id.to_string();
-  const sql::Use insert{connection.statement(Query::receive_event)};
-  insert->bind_text(0, stream);
-  insert->bind_text(1, text);
-  insert->step();
-  return connection.changes() == 1;
+  if (sql::insert_received(connection, stream, id)) return true;
+  if (!sql::is_received(connection, stream, id))
+    store::throw_dropped("receive", store::name_of_table(connection, "inbox"));
+  return false;
 }
 
 std::string_view name_of(Arrival arrival) {
@@ -172,7 +141,7 @@ std::string_view name_of(Arrival arrival) {
   return "?";
 }
 
-Receipt receive_in_order(Transaction& tx, std::string_view stream, const InOrder& event) {
+Receipt receive_in_order(Transaction& tx, std::string_view stream, const StreamEvent& event) {
   check_stream("receive", stream);
   check_id("receive", event.id);
   const Position position = event.position;
@@ -182,9 +151,11 @@ Receipt receive_in_order(Transaction& tx, std::string_view stream, const InOrder
     refuse_argument("receive", "the previous event is missing, or the first event has one",
                     "give the id of the event at the position before");
   sql::Connection& connection = open_connection("receive", tx);
-  for (;;) {
-    if (move_position(connection, stream, event)) return {Arrival::fresh, position};
-    const Tail last = lock_position(connection, stream);
+  for (bool locked = false;; locked = true) {
+    if (sql::move_inbox_position(connection, stream, event)) return {Arrival::fresh, position};
+    if (locked) store::require_stored(connection, kPositions.operation, kPositions.name);
+    const Tail last = lock_row(connection, kPositions, stream, sql::lock_inbox_position,
+                               sql::insert_inbox_position);
     if (position > advance(last.position)) return {Arrival::gap, last.position};
     const bool is_next = position == advance(last.position);
     if (is_next ? event.previous_id != last.event_id
@@ -201,28 +172,24 @@ std::vector<InboxEvent> take(Transaction& tx, std::string_view stream, std::size
     refuse_argument("take", "events_max is not between 1 and " + std::to_string(kTakeEventsMax),
                     "take fewer events, and more often");
   sql::Connection& connection = open_connection("take", tx);
-  const Position from = lock_cursor(connection, stream);
-  std::vector<InboxEvent> events;
-  {
-    sql::Statement& statement = connection.statement(Query::read_inbox);
-    const sql::Use read{statement};
-    read->bind_text(0, stream);
-    read->bind(1, as_number(from));
-    read->bind(2, static_cast<std::int64_t>(events_max));
-    while (read->step()) {
-      events.push_back(event_of(statement));
-      const Position expected = advance(from, events.size());
-      if (events.back().position != expected)
-        throw Error{ErrorCode::refused,
-                    "take",
-                    "the inbox has no event at position " + std::to_string(expected.value()) +
-                        ", but one at " + std::to_string(events.back().position.value()),
-                    {.hint = "somebody deleted events that were not taken: restore them"}};
-    }
+  const auto [from, put] =
+      lock_row(connection, kCursors, stream, sql::lock_inbox_cursor, sql::insert_inbox_cursor);
+  std::vector<InboxEvent> events =
+      sql::list_inbox(connection, stream, from, static_cast<std::int64_t>(events_max));
+  Position last = from;
+  for (const InboxEvent& event : events) {
+    last = advance(last);
+    if (event.position != last) refuse_hole(last, event.position);
   }
-  if (events.empty()) return events;
+  if (events.size() < events_max && last < put) refuse_hole(advance(last), put);
+  if (events.empty()) {
+    if (from == Position{}) check_known(connection, stream);
+    return events;
+  }
   failpoint("inbox.before_move");
-  move_cursor(connection, stream, from, events.back().position);
+  sql::move_inbox_cursor(connection, stream, from, last);
+  store::require_stored(connection, kCursors.operation,
+                        kCursors.name);  // It is locked: nobody moved it.
   failpoint("inbox.after_move");
   return events;
 }
@@ -231,10 +198,7 @@ std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds a
                              const PurgeOptions& options) {
   check_age(age);
   return purge_in_steps(session, options, [&](sql::Connection& connection, std::uint32_t rows) {
-    const sql::Use remove{connection.statement(Query::purge_received)};
-    remove->bind(0, connection.now_ms() - age.count());
-    remove->bind(1, rows);
-    remove->step();
+    return sql::purge_received(connection, time_ago(connection, age), rows);
   });
 }
 
@@ -243,11 +207,7 @@ std::uint64_t purge_taken(soci::session& session, std::string_view stream,
   check_age(age);
   check_stream("purge", stream);
   return purge_in_steps(session, options, [&](sql::Connection& connection, std::uint32_t rows) {
-    const sql::Use remove{connection.statement(Query::purge_taken)};
-    remove->bind_text(0, stream);
-    remove->bind(1, connection.now_ms() - age.count());
-    remove->bind(2, rows);
-    remove->step();
+    return sql::purge_taken(connection, stream, time_ago(connection, age), rows);
   });
 }
 

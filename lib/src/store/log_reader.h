@@ -8,15 +8,11 @@
 #include <string>
 
 #include "model/batch.h"
+#include "model/subscription.h"
 #include "sql/connection.h"
+#include "sql/event_row.h"
 
 namespace outseal::store {
-
-/// Which database a cursor belongs to (PostgreSQL; empty and 0 elsewhere).
-struct SourceIdentity {
-  std::string system;  ///< System identifier of the cluster.
-  std::int64_t timeline = 0;
-};
 
 /// A timeline that no cluster has: the cursor was translated, but its sink not looked at yet.
 inline constexpr std::int64_t kUnverifiedTimeline = -1;
@@ -27,16 +23,16 @@ struct PageLimits {
   std::size_t bytes_max = 1U << 20U;
 };
 
-/// Some rows of the log in its order. While step() is true, `rows` is at an event.
+/// Some rows of the log in its order. While step() is true, `row` is an event.
 class LogPage {
  public:
   virtual ~LogPage() = default;
   virtual bool step() = 0;
-  virtual sql::Statement& rows() = 0;
+  virtual sql::EventColumns row() const = 0;
   /// The cursor after the row at hand; after step() said false, the one after all of them.
   virtual Cursor cursor() const = 0;
   /// Once step() said false: whether the log goes on right behind this page.
-  virtual bool goes_on() const = 0;
+  virtual bool has_more() const = 0;
 };
 
 /// Reads the log of one connection. Forgets nothing that matters: a new one reads the same.

@@ -4,7 +4,7 @@
 
 #include "base/failpoint.h"
 #include "base/text.h"
-#include "model/limits.h"
+#include "model/validation.h"
 #include "outseal/error.h"
 #include "outseal/transaction.h"
 #include "store/transaction.h"
@@ -20,23 +20,20 @@ std::string headers_as_json(const std::map<std::string, std::string>& headers) {
     json += ':';
     append_json_string(json, value);
   }
-  return json + '}';
+  json += '}';
+  if (json.size() > kHeaderJsonBytesMax)
+    throw Error{ErrorCode::invalid_argument,
+                "append",
+                "headers have " + std::to_string(json.size()) + " bytes as JSON, the limit is " +
+                    std::to_string(kHeaderJsonBytesMax),
+                {.hint = "control characters take 6 bytes each: move such data into the payload"}};
+  return json;
 }
 
-void insert_now(sql::Connection& connection, std::span<const store::NewEvent> rows) {
-  sql::Statement& insert = store::bind_events(connection, rows);
-  const sql::Use use{insert};
-  try {
-    insert.step();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::constraint) throw;
-    throw Error{ErrorCode::constraint,
-                "append",
-                (rows.size() == 1 ? "event " + rows.front().id : "an event") +
-                    " was refused: " + error.message(),
-                {.hint = "an event id is used once; leave it out to get a new one",
-                 .detail_code = error.detail_code()}};
-  }
+/// Text can hold no NUL, and PostgreSQL's outbox refuses one that looks like bytes in hexadecimal.
+bool is_stored_as_text(const Event& event) {
+  return is_text_content_type(event.content_type) &&
+         event.payload.find('\0') == std::string::npos && !event.payload.starts_with("\\x");
 }
 
 }  // namespace
@@ -48,16 +45,10 @@ EventId append(Transaction& tx, const Event& event, const AppendOptions& options
 std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
                             const AppendOptions& options) {
   for (const Event& event : events) validate_event(event, options);
-  sql::Connection& connection = store::connection_of(tx);
-  // SQLite rolls a transaction back by itself after some errors: an event written now would stand
-  // alone, outside of any.
-  if (tx.impl().committed || !connection.in_transaction())
-    throw Error{ErrorCode::invalid_argument,
-                "append",
-                "the transaction has ended",
-                {.hint = "an earlier error or ROLLBACK ended it: begin a new one"}};
+  Transaction::Impl& impl = tx.impl();
+  impl.require_open("append");
   std::vector<EventId> ids;
-  std::vector<store::NewEvent> rows;
+  std::vector<sql::NewEvent> rows;
   for (const Event& event : events) {
     ids.push_back(event.id ? *event.id : new_event_id());
     rows.push_back({.id = ids.back().to_string(),
@@ -66,15 +57,25 @@ std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
                     .type = event.type,
                     .headers = headers_as_json(event.headers),
                     .payload = event.payload,
+                    .payload_is_text = is_stored_as_text(event),
                     .content_type = event.content_type});
   }
   failpoint("service.before_append");
-  if (!connection.pipelines())
-    for (const store::NewEvent& row : rows) insert_now(connection, std::span{&row, 1});
-  else if (tx.impl().owned)
-    for (store::NewEvent& row : rows) tx.impl().events.append(connection, std::move(row));
-  else if (!rows.empty())
-    insert_now(connection, rows);
+  if (store::DeferredEvents* queue = impl.queue()) {
+    queue->append(std::move(rows));
+  } else {
+    sql::Connection& connection = *impl.connection;
+    const auto insert = [&](std::span<const sql::NewEvent> part) {
+      store::run_insert(sql::append_events(connection, part), part);
+    };
+    if (connection.pipelines())
+      store::in_parts(rows, insert);
+    else
+      for (const sql::NewEvent& row : rows) {
+        insert(std::span{&row, 1});
+        store::require_stored(connection, "append", "outbox");
+      }
+  }
   failpoint("service.after_append");
   return ids;
 }

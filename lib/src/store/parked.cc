@@ -6,113 +6,67 @@
 
 #include "base/text.h"
 #include "outseal/error.h"
+#include "sql/parked.h"
+#include "sql/subscription.h"
 #include "store/audit.h"
 
 namespace outseal::store {
 
 namespace {
 
-using sql::Query;
+using sql::ParkedPlace;
 
 constexpr std::chrono::milliseconds kWait{5'000};
 
-/// The parked event that a decision names.
-struct Row {
-  std::int64_t seq = 0;
-  std::string key;
-};
-
-void require_subscription(sql::Connection& connection, const std::string& name,
-                          Query query = Query::find_subscription) {
-  const sql::Use row{connection.statement(query)};
-  row->bind_text(0, name);
-  if (!row->step())
+/// `is_there`: what asking for the subscription said.
+void require_subscription(const std::string& name, bool is_there) {
+  if (!is_there)
     throw Error{ErrorCode::invalid_argument,
                 "parked",
                 "there is no subscription '" + name + "'",
                 {.hint = "see the names with: outseal-relay status"}};
 }
 
-Row find_parked(sql::Connection& connection, const std::string& subscription, EventId event) {
+ParkedPlace find_one(sql::Connection& connection, const std::string& subscription, EventId event) {
+  auto place = sql::find_parked(connection, subscription, event);
   const std::string id = event.to_string();
-  const sql::Use row{connection.statement(Query::find_parked)};
-  row->bind_text(0, subscription);
-  row->bind_text(1, id);
-  if (!row->step())
+  if (!place)
     throw Error{ErrorCode::invalid_argument,
                 "parked",
                 "event " + id + " is not parked in subscription '" + subscription + "'",
                 {.hint = "see the ids with: outseal-relay parked list"}};
-  if (row->text(2) != "parked")
+  if (place->state != "parked")
     throw Error{ErrorCode::invalid_argument,
                 "parked",
-                "event " + id + " is " + std::string{row->text(2)} + " already",
+                "event " + id + " is " + place->state + " already",
                 {.hint = "only events in the state parked can be decided about"}};
-  return {row->integer(0), std::string{row->text(1)}};
+  return std::move(*place);
 }
 
 /// The named events in the order of the log; all of them must be parked.
-std::vector<Row> find_all(sql::Connection& connection, const ParkedTarget& target) {
-  std::vector<Row> rows;
+std::vector<ParkedPlace> find_all(sql::Connection& connection, const ParkedTarget& target) {
+  std::vector<ParkedPlace> places;
   for (const EventId& event : target.events)
-    rows.push_back(find_parked(connection, target.subscription, event));
-  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.seq < b.seq; });
-  return rows;
+    places.push_back(find_one(connection, target.subscription, event));
+  std::sort(places.begin(), places.end(),
+            [](const ParkedPlace& a, const ParkedPlace& b) { return a.seq < b.seq; });
+  return places;
 }
 
-/// The earliest event of the row's key that is still parked before it.
-std::optional<std::string> parked_before(sql::Connection& connection, const std::string& name,
-                                         const Row& row) {
-  if (row.key.empty()) return std::nullopt;
-  const sql::Use earlier{connection.statement(Query::parked_before)};
-  earlier->bind_text(0, name);
-  earlier->bind_text(1, row.key);
-  earlier->bind(2, row.seq);
-  if (!earlier->step()) return std::nullopt;
-  return std::string{earlier->text(0)};
+/// The earliest event of the same key that is still parked before it.
+std::optional<EventId> parked_before(sql::Connection& connection, const std::string& name,
+                                     const ParkedPlace& place) {
+  if (place.key.empty()) return std::nullopt;
+  return sql::find_parked_before(connection, name, place.key, place.seq);
 }
 
-/// Runs one of the UPDATEs; all of them take subscription, now, actor, decision first.
-class Update {
- public:
-  Update(sql::Connection& connection, Query query, const ParkedTarget& target,
-         const ParkedDecision& decision, std::string_view word)
-      : connection_{connection}, use_{connection.statement(query)} {
-    use_->bind_text(0, target.subscription);
-    use_->bind(1, connection.now_ms());
-    use_->bind_text(2, decision.actor);
-    text_ = std::string{word} + (decision.reason.empty() ? "" : ": " + decision.reason);
-    use_->bind_text(3, text_);
-  }
-  Update& with(int index, std::int64_t value) {
-    use_->bind(index, value);
-    return *this;
-  }
-  Update& with(int index, const std::optional<std::string>& value) {
-    value ? use_->bind_text(index, *value) : use_->bind_null(index);
-    return *this;
-  }
-  std::uint64_t run() {
-    use_->step();
-    return static_cast<std::uint64_t>(connection_.changes());
-  }
-
- private:
-  sql::Connection& connection_;
-  sql::Use use_;
-  std::string text_;
-};
-
-std::uint64_t queue_behind(sql::Connection& connection, const ParkedTarget& target,
-                           const ParkedDecision& decision, const Row& row) {
-  return Update{connection, Query::queue_behind_one, target, decision, "queued"}
-      .with(4, row.key)
-      .with(5, row.seq)
-      .run();
+/// What is noted with the events that `act` decides about.
+std::string noted(std::string_view word, const Act& act) {
+  return std::string{word} + (act.reason.empty() ? "" : ": " + act.reason);
 }
 
-void record(sql::Connection& connection, std::string_view act, const ParkedTarget& target,
-            const ParkedDecision& decision, const ParkedCounts& counts) {
+void record(sql::Connection& connection, std::string_view word, const ParkedTarget& target,
+            const Act& act, const ParkedCounts& counts) {
   std::string detail = "{\"discarded\":" + std::to_string(counts.discarded) +
                        ",\"queued\":" + std::to_string(counts.queued);
   if (!target.events.empty()) {
@@ -125,14 +79,14 @@ void record(sql::Connection& connection, std::string_view act, const ParkedTarge
     detail += ",\"key\":";
     append_json_string(detail, *target.key);
   }
-  if (!decision.reason.empty()) {
+  if (!act.reason.empty()) {
     detail += ",\"reason\":";
-    append_json_string(detail, decision.reason);
+    append_json_string(detail, act.reason);
   }
-  append_audit(connection, {decision.actor, act, target.subscription, detail + "}"});
+  append_audit(connection, {act.actor, word, target.subscription, detail + "}"});
 }
 
-void check(const ParkedTarget& target, const ParkedDecision& decision) {
+void check(const ParkedTarget& target, const Act& act) {
   const int ways = (target.events.empty() ? 0 : 1) + (target.key ? 1 : 0) + (target.all ? 1 : 0);
   if (ways != 1)
     throw Error{ErrorCode::invalid_argument,
@@ -144,7 +98,7 @@ void check(const ParkedTarget& target, const ParkedDecision& decision) {
                 "parked",
                 "events without a key have no order",
                 {.hint = "name them by id"}};
-  const std::string_view texts[] = {decision.actor, decision.reason,
+  const std::string_view texts[] = {act.actor, act.reason,
                                     target.key ? std::string_view{*target.key} : ""};
   for (const std::string_view text : texts)
     if (!is_utf8(text))
@@ -155,82 +109,94 @@ void check(const ParkedTarget& target, const ParkedDecision& decision) {
 
 void list_parked(sql::Connection& connection, const ParkedFilter& filter,
                  const std::function<void(const ParkedEvent&)>& show) {
-  require_subscription(connection, filter.subscription);
-  const sql::Use rows{connection.statement(Query::list_parked)};
-  rows->bind_text(0, filter.subscription);
-  filter.state ? rows->bind_text(1, *filter.state) : rows->bind_null(1);
-  filter.key ? rows->bind_text(2, *filter.key) : rows->bind_null(2);
-  while (rows->step()) {
-    ParkedEvent event{.event_id = rows->text(0),
-                      .topic = rows->text(1),
-                      .key = rows->text(2),
-                      .cause = rows->text(3),
-                      .state = rows->text(4),
-                      .reason = rows->text(5),
-                      .attempts = static_cast<std::uint64_t>(rows->integer(6)),
-                      .position = std::nullopt,
-                      .parked_at_ms = rows->integer(8),
-                      .decided_by = rows->text(9),
-                      .decision = rows->text(10)};
-    if (!rows->is_null(7)) event.position = Position{static_cast<std::uint64_t>(rows->integer(7))};
-    show(event);
-  }
+  require_subscription(filter.subscription,
+                       sql::find_subscription(connection, filter.subscription).has_value());
+  sql::list_parked(connection, filter, show);
 }
 
-ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target,
-                     const ParkedDecision& decision) {
-  check(target, decision);
+void park(sql::Connection& connection, const std::string& subscription, EventId event,
+          const Act& act) {
+  const ParkedTarget target{.subscription = subscription, .events = {event}};
+  check(target, act);
+  require_reason("park", act);
+  const std::string id = event.to_string();
+  const auto refuse = [&id](const std::string& why, const std::string& hint) {
+    throw Error{ErrorCode::invalid_argument, "park", "event " + id + " " + why, {.hint = hint}};
+  };
+  sql::transact(connection, kWait, [&] {
+    require_subscription(subscription, sql::lock_subscription(connection, subscription));
+    if (const auto parked = sql::find_parked(connection, subscription, event))
+      refuse("is " + parked->state + " already",
+             "see it with: outseal-relay parked list --state any");
+    const auto place = sql::find_in_outbox(connection, subscription, event);
+    if (!place) refuse("is not in the outbox", "copy its id from the outbox");
+    const auto topics = sql::find_subscription(connection, subscription)->topics;
+    if (!topic_matches_any(topics, place->topic))
+      refuse("does not match the topics of subscription " + subscription,
+             "it is not published there");
+    if (place->passed)
+      refuse("is bound to a position already, or published",
+             "what was bound is sent; only the sink can still refuse it");
+    sql::park_event(
+        connection, subscription, BatchKind::log,
+        {.seq = place->seq, .behind = false, .reason = "an operator parked it: " + act.reason},
+        connection.now_ms());
+    sql::fence_subscription(connection, subscription);
+    record(connection, "parked.park", target, act, {});
+  });
+}
+
+ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target, const Act& act) {
+  check(target, act);
   return sql::transact(connection, kWait, [&] {
-    require_subscription(connection, target.subscription, Query::lock_subscription);
+    require_subscription(target.subscription,
+                         sql::lock_subscription(connection, target.subscription));
+    const std::int64_t now_ms = connection.now_ms();
+    const std::string redriven = noted("redrive", act);
+    const std::string queued = noted("queued", act);
+    const sql::Decision send{target.subscription, now_ms, act.actor, redriven};
+    const sql::Decision set_free{target.subscription, now_ms, act.actor, queued};
     ParkedCounts counts;
-    for (const Row& row : find_all(connection, target)) {
-      if (const auto earlier = parked_before(connection, target.subscription, row))
-        throw Error{ErrorCode::invalid_argument,
-                    "redrive",
-                    "event " + *earlier + " of the same key is parked before it",
-                    {.hint = "decide about " + *earlier + " first, or redrive the whole key"}};
-      counts.queued +=
-          Update{connection, Query::queue_one, target, decision, "redrive"}.with(4, row.seq).run();
-      counts.queued += queue_behind(connection, target, decision, row);
+    for (const ParkedPlace& place : find_all(connection, target)) {
+      if (const auto earlier = parked_before(connection, target.subscription, place))
+        throw Error{
+            ErrorCode::invalid_argument,
+            "redrive",
+            "event " + earlier->to_string() + " of the same key is parked before it",
+            {.hint = "decide about " + earlier->to_string() + " first, or redrive the whole key"}};
+      counts.queued += sql::queue_one(connection, send, place.seq);
+      counts.queued += sql::queue_behind(connection, set_free, place.key, place.seq);
     }
-    if (target.events.empty())
-      counts.queued = Update{connection, Query::queue_all, target, decision, "redrive"}
-                          .with(4, target.key)
-                          .run();
-    record(connection, "parked.redrive", target, decision, counts);
+    if (target.events.empty()) counts.queued = sql::queue_all(connection, send, target.key);
+    record(connection, "parked.redrive", target, act, counts);
     return counts;
   });
 }
 
-ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target,
-                     const ParkedDecision& decision) {
-  check(target, decision);
-  if (decision.reason.empty())
-    throw Error{ErrorCode::invalid_argument,
-                "discard",
-                "a reason is missing",
-                {.hint = "say why with --reason TEXT; it is kept in the audit trail"}};
+ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target, const Act& act) {
+  check(target, act);
+  require_reason("discard", act);
   return sql::transact(connection, kWait, [&] {
-    require_subscription(connection, target.subscription, Query::lock_subscription);
+    require_subscription(target.subscription,
+                         sql::lock_subscription(connection, target.subscription));
+    const std::int64_t now_ms = connection.now_ms();
+    const std::string discarded = noted("discard", act);
+    const std::string queued = noted("queued", act);
+    const sql::Decision give_up{target.subscription, now_ms, act.actor, discarded};
+    const sql::Decision set_free{target.subscription, now_ms, act.actor, queued};
     ParkedCounts counts;
-    const std::vector<Row> rows = find_all(connection, target);
-    for (const Row& row : rows)
-      counts.discarded += Update{connection, Query::discard_one, target, decision, "discard"}
-                              .with(4, row.seq)
-                              .run();
-    for (const Row& row : rows)
+    const std::vector<ParkedPlace> places = find_all(connection, target);
+    for (const ParkedPlace& place : places)
+      counts.discarded += sql::discard_one(connection, give_up, place.seq);
+    for (const ParkedPlace& place : places)
       // With an earlier one still parked, those behind this one stand behind that one as well.
-      if (!parked_before(connection, target.subscription, row))
-        counts.queued += queue_behind(connection, target, decision, row);
+      if (!parked_before(connection, target.subscription, place))
+        counts.queued += sql::queue_behind(connection, set_free, place.key, place.seq);
     if (target.events.empty()) {
-      counts.discarded = Update{connection, Query::discard_refused, target, decision, "discard"}
-                             .with(4, target.key)
-                             .run();
-      counts.queued = Update{connection, Query::queue_all, target, decision, "queued"}
-                          .with(4, target.key)
-                          .run();
+      counts.discarded = sql::discard_refused(connection, give_up, target.key);
+      counts.queued = sql::queue_all(connection, set_free, target.key);
     }
-    record(connection, "parked.discard", target, decision, counts);
+    record(connection, "parked.discard", target, act, counts);
     return counts;
   });
 }

@@ -15,30 +15,13 @@
 
 #include "outseal/ids.h"
 #include "sql/connection.h"
+#include "sql/parked_decision.h"
+#include "store/audit.h"
 
 namespace outseal::store {
 
-/// One row of outseal_parked. Views are valid inside the callback that gets it.
-struct ParkedEvent {
-  std::string_view event_id;
-  std::string_view topic;
-  std::string_view key;
-  std::string_view cause;  ///< "refused" or "behind".
-  std::string_view state;  ///< "parked", "queued", "redriven" or "discarded".
-  std::string_view reason;
-  std::uint64_t attempts = 0;
-  std::optional<Position> position;  ///< Where a redrive put it.
-  std::int64_t parked_at_ms = 0;
-  std::string_view decided_by;
-  std::string_view decision;
-};
-
-/// Which parked events to show.
-struct ParkedFilter {
-  std::string subscription;
-  std::optional<std::string> state = {};
-  std::optional<std::string> key = {};
-};
+using sql::ParkedEvent;
+using sql::ParkedFilter;
 
 /// Shows the parked events that match, in the order of the log.
 /// @throws Error{invalid_argument} if there is no such subscription.
@@ -53,12 +36,6 @@ struct ParkedTarget {
   bool all = false;
 };
 
-/// Who decides and why.
-struct ParkedDecision {
-  std::string actor;
-  std::string reason = {};  ///< Mandatory for discard().
-};
-
 /// How many events a decision moved.
 struct ParkedCounts {
   std::uint64_t discarded = 0;
@@ -70,14 +47,21 @@ struct ParkedCounts {
 /// @throws Error{invalid_argument} if an event is not parked, or an earlier one of its key is;
 ///         nothing is changed then.
 /// Crash: events and the audit row are one transaction.
-ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target,
-                     const ParkedDecision& decision);
+ParkedCounts redrive(sql::Connection& connection, const ParkedTarget& target, const Act& act);
+
+/// Parks an event that no relay has bound yet, by an operator's word: the sink will not get it, and
+/// later events of its key wait behind it until it is redriven or discarded. Whoever leads is
+/// fenced, so that a page that was read already is read again.
+/// @throws Error{invalid_argument} without a reason; if the event is not in the outbox, does not
+///         match the subscription's topics, is bound already, or has been parked before.
+/// Crash: the event and the audit row are one transaction.
+void park(sql::Connection& connection, const std::string& subscription, EventId event,
+          const Act& act);
 
 /// Gives up on parked events for good and queues what only stood behind them. By id: whatever the
 /// cause. By key or all: only what the sink itself refused.
 /// @throws as redrive(), and Error{invalid_argument} without a reason.
 /// Crash: events and the audit row are one transaction.
-ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target,
-                     const ParkedDecision& decision);
+ParkedCounts discard(sql::Connection& connection, const ParkedTarget& target, const Act& act);
 
 }  // namespace outseal::store

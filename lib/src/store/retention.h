@@ -8,11 +8,12 @@
 // them full pages after a checkpoint. Dropping a partition costs next to no log, but it waits for
 // every transaction that has written, and all writers wait behind it: 1,004 ms, the lock timeout,
 // beside one long transaction, where deletes had 34 ms at most. Nor could partitions keep event ids
-// unique. A step of 500 rows takes about 2 ms, which is how long it holds up the relay.
+// unique.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "outseal/ids.h"
@@ -21,27 +22,44 @@
 namespace outseal::store {
 
 struct RetentionOptions {
-  /// Events older than this go once every subscription has acknowledged them. 0 keeps them for
+  /// Events that are older than this go once every subscription has passed them. 0 keeps them for
   /// ever. They are what a lost sink is rebuilt from.
   std::chrono::milliseconds events = std::chrono::hours{24 * 7};
-  /// Journal rows acknowledged longer ago than this go. 0 keeps them for ever. They are what the
+  /// Journal rows acknowledged longer ago than this go, but none that is younger than the events:
+  /// it may be the evidence that one of these was bound. 0 keeps them for ever. They are what the
   /// reconciler compares the sink with.
   std::chrono::milliseconds journal = std::chrono::hours{24 * 90};
-  /// Rows per transaction: larger steps hold the write lock longer.
+  /// Rows per transaction, at most: larger steps hold the write lock longer.
   std::uint32_t step_rows = 500;
 };
 
-/// How far retention has come. Keep one per process.
+/// How far retention has come in its pass over the log, from the oldest event to the first that is
+/// too young or not passed yet. Keep one per process.
 struct RetentionProgress {
   /// Where the next step begins to look: what it has removed below is not passed again, which on
   /// PostgreSQL would mean to pass every dead row until a vacuum.
   Seq after;
+  bool ended = false;  ///< The pass is over: nothing is left to do now. The next step begins anew.
+  Seq last_kept;       ///< The last event that it kept.
+
+  // Of this pass: what it kept although it is old, and why.
+  std::uint64_t untaken = 0;      ///< No subscription takes their topics.
+  std::string untaken_topic;      ///< One of these topics.
+  std::uint64_t unproven = 0;     ///< Nothing shows that they were read.
+  std::uint64_t passed_over = 0;  ///< They were certainly never read.
+  std::uint64_t refused = 0;      ///< The database kept them: a trigger of somebody's.
+
+  std::uint64_t kept() const { return untaken + unproven + passed_over + refused; }
+  /// What an operator should know of it; empty if all is well.
+  std::string note() const;
 };
 
 /// Removes at most `step_rows` events and as many journal rows of `subscription`. Never an event
-/// that is unpublished, in flight or parked.
-/// @returns how many rows went; less than `step_rows` means that nothing is left to do now.
-/// @throws Error{conflict} if the database stayed busy.
+/// that is unpublished, in flight, parked, of a topic that nobody takes, or not shown to have been
+/// passed (passage.h).
+/// @returns how many rows went.
+/// @throws Error{conflict} if the database stayed busy; what a trigger or a foreign key of
+///         somebody's raises.
 /// Crash: one transaction; it happened or it did not.
 std::uint64_t retain_step(sql::Connection& connection, std::string_view subscription,
                           const RetentionOptions& options, RetentionProgress* progress = nullptr);

@@ -8,6 +8,7 @@
 
 #include "outseal/ids.h"
 #include "sql/connection.h"
+#include "store/halt.h"
 
 namespace outseal::store {
 
@@ -18,7 +19,7 @@ inline constexpr std::uint64_t kWaitingCountMax = 1'000'000;
 struct SubscriptionStatus {
   std::string name;
   std::string sink;
-  std::string state;
+  std::string state;  ///< "running", "paused"; "halted" if it has, and nobody leads it.
   Position bound;
   Position acked;
   /// Events of the outbox that are not acknowledged, at most kWaitingCountMax. Those that the topic
@@ -31,9 +32,12 @@ struct SubscriptionStatus {
   std::uint64_t parked = 0;
   std::uint64_t queued = 0;
   std::uint64_t blocked_keys = 0;
+  std::optional<sql::Halt> last_halt;  ///< Since then no relay has led it.
+  std::int64_t halted_ms = 0;          ///< Age of that.
+  std::string retention_note;          ///< What retention cannot do and why; empty if all is well.
 };
 
-/// All subscriptions by name, as one snapshot.
+/// All subscriptions by name, as one snapshot, then those that halted before they were made.
 /// @throws Error{schema_missing} if the database has no outseal schema.
 std::vector<SubscriptionStatus> read_status(sql::Connection& connection);
 

@@ -10,7 +10,6 @@
 namespace outseal::store {
 namespace {
 
-using sql::Query;
 using std::chrono::steady_clock;
 
 /// An empty window that took longer than this to look through holds rows of transactions that still
@@ -20,9 +19,6 @@ constexpr std::chrono::milliseconds kSlowLook{10};
 constexpr std::size_t kInlineShares = 4;
 constexpr std::size_t kInlineBytesMin = 2'048;
 
-/// Behind the columns of an event: whether the server is the one of the snapshots.
-constexpr int kIsSameRun = 9;
-
 [[noreturn]] void refuse(const std::string& message, const std::string& hint) {
   throw Error{ErrorCode::refused, "read", message, {.hint = hint}};
 }
@@ -31,14 +27,6 @@ constexpr int kIsSameRun = 9;
 std::int64_t inline_bytes(const PageLimits& limits) {
   return static_cast<std::int64_t>(
       std::max(kInlineBytesMin, kInlineShares * limits.bytes_max / limits.events_max));
-}
-
-/// Binds what all queries of a window begin with.
-void bind_window(sql::Statement& rows, const Window& window) {
-  rows.bind(0, static_cast<std::int64_t>(window.begin.xmax));
-  rows.bind(1, static_cast<std::int64_t>(window.end.xmax));
-  rows.bind_text(2, window.to);
-  rows.bind_text(3, window.late);
 }
 
 /// The rows of a chunk from its `next` on. What is not taken stays there for the next page.
@@ -55,13 +43,12 @@ class ChunkPage final : public LogPage {
       return false;
     }
     chunk_.rows->go_to(chunk_.next++);
-    chunk_.after_seq = chunk_.rows->integer(0);
-    cursor_.after_seq = Seq{chunk_.after_seq};
+    cursor_.after_seq = chunk_.after_seq = row().seq();
     return true;
   }
-  sql::Statement& rows() override { return *chunk_.rows; }
+  sql::EventColumns row() const override { return sql::EventColumns{*chunk_.rows}; }
   Cursor cursor() const override { return cursor_; }
-  bool goes_on() const override { return !cursor_.snap_to.empty(); }
+  bool has_more() const override { return !cursor_.snap_to.empty(); }
 
  private:
   Chunk& chunk_;
@@ -73,31 +60,26 @@ class EmptyPage final : public LogPage {
  public:
   explicit EmptyPage(Cursor end) : end_{std::move(end)} {}
   bool step() override { return false; }
-  sql::Statement& rows() override { throw Error{ErrorCode::internal, "read", "no row"}; }
+  sql::EventColumns row() const override { throw Error{ErrorCode::internal, "read", "no row"}; }
   Cursor cursor() const override { return end_; }
-  bool goes_on() const override { return false; }
+  bool has_more() const override { return false; }
 
  private:
   Cursor end_;
 };
 
-std::string_view server_run(const std::string& incarnation) {
-  return mutant("no_incarnation_check") ? std::string_view{} : incarnation;
-}
-
 /// Runs a statement and takes over its rows.
-Chunk make_chunk(std::unique_ptr<sql::Statement> rows, std::int64_t after_seq,
-                 std::size_t rows_max) {
+Chunk make_chunk(std::unique_ptr<sql::Statement> rows, Seq after_seq, std::size_t rows_max) {
   Chunk chunk;
   rows->step();
-  if (rows->integer(kIsSameRun) == 0)
+  if (!sql::is_same_run(*rows))
     throw Error{ErrorCode::unreachable, "read", "another server answered than the one before"};
-  chunk.count = rows->is_null(0) ? 0 : rows->row_count();  // One row of NULL says that all is well.
+  chunk.count = sql::has_event(*rows) ? rows->row_count() : 0;
   chunk.after_seq = chunk.last_seq = after_seq;
   chunk.is_last = static_cast<std::size_t>(chunk.count) < rows_max;
   if (chunk.count > 0) {
     rows->go_to(chunk.count - 1);
-    chunk.last_seq = rows->integer(0);
+    chunk.last_seq = sql::EventColumns{*rows}.seq();
   }
   chunk.rows = std::move(rows);
   return chunk;
@@ -117,28 +99,35 @@ WindowReader::WindowReader(sql::Connection& connection, OpenConnection open_seco
 
 WindowReader::~WindowReader() { forget_window(); }
 
+/// At most `rows_max` rows from the server of the snapshots.
+sql::WindowFetch WindowReader::fetch(std::size_t rows_max, const PageLimits& limits) const {
+  return {.rows_max = rows_max,
+          .inline_bytes = inline_bytes(limits),
+          .incarnation =
+              mutant("no_incarnation_check") ? std::string_view{} : std::string_view{incarnation_}};
+}
+
 /// The present snapshot of a server that may be read.
-std::string WindowReader::look() {
-  const sql::Use state{connection_.statement(Query::source_state)};
-  state->step();
-  if (state->integer(1) != 0 && !mutant("no_standby_check"))
+std::string WindowReader::read_snapshot() {
+  sql::SourceState state = sql::read_source_state(connection_);
+  if (state.is_standby && !mutant("no_standby_check"))
     refuse("the database is a standby: it does not tell which transactions are running",
-           "give the relay the URL of the primary");
-  SourceIdentity now{.system = std::string{state->text(3)}, .timeline = state->integer(2)};
+           "give it the URL of the primary: outseal-relay run --db URL");
+  SourceIdentity& now = state.identity;
   if (!source_.system.empty() && (now.system != source_.system || now.timeline != source_.timeline))
     refuse("the database behind the URL was exchanged: system " + now.system + ", timeline " +
                std::to_string(now.timeline) + ", before that " + source_.system + ", " +
                std::to_string(source_.timeline),
            "after a failover or restore: outseal-relay rebase");
   source_ = std::move(now);
-  if (state->text(4) != incarnation_) {
+  if (state.incarnation != incarnation_) {
     forget_window();  // It may hold what a crash took back,
     // and so may the pages that were read before: they must not be bound together with later ones.
     const bool restarted = !incarnation_.empty() && !mutant("no_incarnation_check");
-    incarnation_ = state->text(4);
+    incarnation_ = std::move(state.incarnation);
     if (restarted) throw Error{ErrorCode::unreachable, "read", "the server was restarted"};
   }
-  return std::string{state->text(0)};
+  return std::move(state.snapshot);
 }
 
 SourceIdentity WindowReader::identify(const Cursor& cursor,
@@ -146,7 +135,7 @@ SourceIdentity WindowReader::identify(const Cursor& cursor,
   forget_window();
   source_ = {};
   incarnation_.clear();
-  const std::string present = look();
+  const std::string present = read_snapshot();
   const std::string way_out =
       "stop all relays of the subscription, then: outseal-relay rebase; it compares with the sink";
   if (known && known->system != source_.system)
@@ -164,8 +153,7 @@ SourceIdentity WindowReader::identify(const Cursor& cursor,
     refuse("the cursor is ahead of the database: transactions that it has passed do not exist",
            way_out);
   if (cursor.snap_from.empty()) return source_;
-  const sql::Use log{connection_.statement(sql::Query::log_is_ahead)};
-  if (log->step() && log->integer(0) != 0)
+  if (sql::is_log_ahead(connection_))
     refuse(
         "the outbox is ahead of the database: it has events of transactions that do not exist, "
         "so it was restored from another cluster",
@@ -175,7 +163,7 @@ SourceIdentity WindowReader::identify(const Cursor& cursor,
 
 std::unique_ptr<LogPage> WindowReader::open(const Cursor& from, const PageLimits& limits) {
   if (from.snap_to.empty()) return open_next(from, limits);
-  look();
+  read_snapshot();
   if (window_.from != from.snap_from || window_.to != from.snap_to) {
     forget_window();
     window_ = Window{from.snap_from, from.snap_to};
@@ -187,7 +175,7 @@ std::unique_ptr<LogPage> WindowReader::open(const Cursor& from, const PageLimits
 std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageLimits& limits) {
   const auto begin = steady_clock::now();
   forget_window();
-  Window window{from.snap_from, look()};
+  Window window{from.snap_from, read_snapshot()};
   if (window.is_empty() || (window.from == empty_from_ && window.to == empty_to_))
     return std::make_unique<EmptyPage>(from);
   if (window.end.xmax < window.begin.xmax)
@@ -195,12 +183,8 @@ std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageL
            "after a failover or restore: outseal-relay rebase");
 
   const std::size_t rows_max = limits.events_max + 1;
-  std::unique_ptr<sql::Statement> rows = connection_.another(Query::read_window);
-  bind_window(*rows, window);
-  rows->bind(4, static_cast<std::int64_t>(rows_max));
-  rows->bind(5, inline_bytes(limits));
-  rows->bind_text(6, server_run(incarnation_));
-  chunk_ = make_chunk(std::move(rows), 0, rows_max);
+  chunk_ = make_chunk(sql::read_window(connection_, window.span(), fetch(rows_max, limits)), Seq{},
+                      rows_max);
   Cursor inside{.after_seq = Seq{0}, .snap_from = window.from, .snap_to = window.to};
   if (chunk_.count == 0) {
     empty_from_ = window.from;
@@ -215,22 +199,12 @@ std::unique_ptr<LogPage> WindowReader::open_next(const Cursor& from, const PageL
   return open_inside(inside, limits);
 }
 
-void WindowReader::find_bounds() {
-  const sql::Use query{connection_.statement(Query::window_bounds)};
-  query->bind(0, static_cast<std::int64_t>(window_.begin.xmax));
-  query->bind(1, static_cast<std::int64_t>(window_.end.xmax));
-  query->step();
-  lowest_ = query->integer(0);
-  highest_ = query->integer(1);
-  is_bounded_ = true;
-}
-
 std::unique_ptr<LogPage> WindowReader::open_inside(const Cursor& from, const PageLimits& limits) {
-  const std::int64_t after = from.after_seq.value();
+  const Seq after = from.after_seq;
   const bool at_hand = chunk_.rows != nullptr && chunk_.after_seq == after &&
                        (chunk_.next < chunk_.count || chunk_.is_last);
   if (!at_hand) {
-    if (!is_bounded_) find_bounds();
+    if (!bounds_) bounds_ = sql::find_window_bounds(connection_, window_.span());
     if (!take_ahead(after))
       chunk_ = make_chunk(bind_chunk(connection_, after, limits), after, limits.events_max);
     if (!chunk_.is_last) fetch_ahead(limits);
@@ -239,18 +213,10 @@ std::unique_ptr<LogPage> WindowReader::open_inside(const Cursor& from, const Pag
 }
 
 /// The statement that fetches the chunk behind `after_seq`.
-std::unique_ptr<sql::Statement> WindowReader::bind_chunk(sql::Connection& connection,
-                                                         std::int64_t after_seq,
+std::unique_ptr<sql::Statement> WindowReader::bind_chunk(sql::Connection& connection, Seq after_seq,
                                                          const PageLimits& limits) const {
-  std::unique_ptr<sql::Statement> rows = connection.another(Query::read_window_page);
-  bind_window(*rows, window_);
-  rows->bind(4, static_cast<std::int64_t>(limits.events_max));
-  rows->bind(5, inline_bytes(limits));
-  rows->bind(6, after_seq);
-  rows->bind(7, highest_);
-  rows->bind(8, std::max(after_seq, lowest_ - 1));
-  rows->bind_text(9, server_run(incarnation_));
-  return rows;
+  return sql::read_window_page(connection, window_.span(), *bounds_, after_seq,
+                               fetch(limits.events_max, limits));
 }
 
 /// Begins to fetch the chunk behind the one at hand: the server works at once, and a thread takes
@@ -279,7 +245,7 @@ void WindowReader::give_up_second() {
 }
 
 /// False if the chunk behind `after_seq` was not fetched ahead, or could not be.
-bool WindowReader::take_ahead(std::int64_t after_seq) {
+bool WindowReader::take_ahead(Seq after_seq) {
   if (!ahead_.valid() || ahead_after_ != after_seq) return false;
   try {
     chunk_ = ahead_.get();
@@ -295,17 +261,14 @@ void WindowReader::forget_window() {
   ahead_ = {};
   chunk_ = {};
   window_ = {};
-  is_bounded_ = second_failed_ = false;
+  bounds_.reset();
+  second_failed_ = false;
 }
 
 sql::Statement& WindowReader::open_range(const Cursor& from, const Cursor& to) {
   const Window window{from.snap_from, to.window_end()};
-  sql::Statement& rows = connection_.statement(Query::read_window_range);
-  rows.reset();
-  bind_window(rows, window);
-  rows.bind(4, from.snap_to.empty() ? 0 : from.after_seq.value());
-  rows.bind(5, to.after_seq.value());
-  return rows;
+  return sql::read_window_range(connection_, window.span(),
+                                from.snap_to.empty() ? Seq{} : from.after_seq, to.after_seq);
 }
 
 }  // namespace outseal::store

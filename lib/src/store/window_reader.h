@@ -23,8 +23,10 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "sql/window.h"
 #include "store/log_reader.h"
 #include "store/snapshot.h"
 
@@ -41,15 +43,19 @@ struct Window {
   Window() = default;
   Window(std::string snap_from, std::string snap_to);
   bool is_empty() const { return begin.xmax == end.xmax && late == "{}"; }
+  /// Views into it.
+  sql::WindowSpan span() const {
+    return {.from_xmax = begin.xmax, .to_xmax = end.xmax, .to = to, .late = late};
+  }
 };
 
 /// Some rows of a window in memory.
 struct Chunk {
   std::unique_ptr<sql::Statement> rows;
   std::int64_t count = 0;
-  std::int64_t next = 0;       ///< The first row that was not taken yet.
-  std::int64_t after_seq = 0;  ///< The seq before it.
-  std::int64_t last_seq = 0;
+  std::int64_t next = 0;  ///< The first row that was not taken yet.
+  Seq after_seq;          ///< The seq before it.
+  Seq last_seq;
   bool is_last = true;  ///< Nothing of the window comes after it.
 };
 
@@ -65,15 +71,15 @@ class WindowReader final : public LogReader {
   const std::string& incarnation() const override { return incarnation_; }
 
  private:
-  std::string look();
+  sql::WindowFetch fetch(std::size_t rows_max, const PageLimits& limits) const;
+  std::string read_snapshot();
   std::unique_ptr<LogPage> open_next(const Cursor& from, const PageLimits& limits);
   std::unique_ptr<LogPage> open_inside(const Cursor& from, const PageLimits& limits);
-  void find_bounds();
-  std::unique_ptr<sql::Statement> bind_chunk(sql::Connection& connection, std::int64_t after_seq,
+  std::unique_ptr<sql::Statement> bind_chunk(sql::Connection& connection, Seq after_seq,
                                              const PageLimits& limits) const;
   void fetch_ahead(const PageLimits& limits);
   void give_up_second();
-  bool take_ahead(std::int64_t after_seq);
+  bool take_ahead(Seq after_seq);
   void forget_window();
 
   sql::Connection& connection_;
@@ -87,13 +93,11 @@ class WindowReader final : public LogReader {
 
   // The huge window at hand.
   Window window_;
-  bool is_bounded_ = false;  ///< Whether the two are known.
-  std::int64_t lowest_ = 0;
-  std::int64_t highest_ = 0;
+  std::optional<sql::WindowBounds> bounds_;  ///< Once they are known.
   Chunk chunk_;
   std::unique_ptr<sql::Connection> second_;  ///< Used by the fetch ahead alone.
   bool second_failed_ = false;               ///< In this window; it is not tried again.
-  std::int64_t ahead_after_ = -1;            ///< Where the chunk to come begins.
+  Seq ahead_after_{-1};                      ///< Where the chunk to come begins.
   std::future<Chunk> ahead_;
 };
 

@@ -31,15 +31,4 @@ std::unique_ptr<Connection> wrap(PGconn* handle, bool named);
 /// The handle under `session`; null if it is closed or of another backend.
 PGconn* driver_handle(soci::session& session);
 
-/// What a query is run under: a short transaction of its own with these settings, all in one round
-/// trip. Inside of a transaction only the settings, up to its end.
-struct Setting {
-  /// Calls of set_config; empty for most queries. Planner settings keep a query on its index
-  /// whatever the statistics say: those of an empty table are what the planner has when a backlog
-  /// begins.
-  std::string_view calls = {};
-  bool writes = false;
-};
-Setting setting_of(Query query);
-
 }  // namespace outseal::sql::postgres

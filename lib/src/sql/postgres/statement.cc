@@ -1,5 +1,6 @@
 #include "sql/postgres/statement.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <charconv>
@@ -22,6 +23,9 @@ constexpr Oid kUuid = 2950;
 constexpr Oid kJsonb = 3802;
 constexpr Oid kXid8 = 5069;
 
+/// Stands for the length of an element that is NULL: -1.
+constexpr std::uint32_t kNullLength = 0xffffffffU;
+
 /// Milliseconds from 1970 to 2000, where PostgreSQL's times begin.
 constexpr std::int64_t kEpoch_ms = 946'684'800'000;
 
@@ -36,14 +40,18 @@ constexpr std::array kRules{
     CodeRule{"40001", ErrorCode::conflict, "roll back and run the whole transaction again"},
     CodeRule{"40P01", ErrorCode::conflict, "roll back and run the whole transaction again"},
     CodeRule{"55P03", ErrorCode::conflict, "another transaction holds the lock: try again"},
-    CodeRule{"57014", ErrorCode::conflict, "cancelled, for example by statement_timeout"},
+    CodeRule{"57014", ErrorCode::conflict,
+             "cancelled, for example by statement_timeout: roll back and run the whole transaction"
+             " again"},
     CodeRule{"26000", ErrorCode::conflict,
              "behind a transaction pooler set named_statements = false"},
     CodeRule{"42P05", ErrorCode::invalid_config,
              "behind a transaction pooler set named_statements = false"},
     CodeRule{"25P02", ErrorCode::storage, "an earlier error ended the transaction: roll it back"},
-    CodeRule{"25006", ErrorCode::refused,
-             "connect to the primary, or end its read-only mode (default_transaction_read_only)"},
+    CodeRule{
+        "25006", ErrorCode::refused,
+        "connect to the primary, or end its read-only mode (default_transaction_read_only); see"
+        " what is reached with: outseal-relay status --db URL"},
     // The server ended a session that was idle, or took long, in a transaction.
     CodeRule{"25P03", ErrorCode::unreachable, "connect again and run the whole transaction again"},
     CodeRule{"25P04", ErrorCode::unreachable, "connect again and run the whole transaction again"},
@@ -99,11 +107,28 @@ std::string uuid_text(std::string_view bytes) {
   return text;
 }
 
+const CodeRule* rule_of(std::string_view state) {
+  const auto* rule = std::find_if(kRules.begin(), kRules.end(), [&](const CodeRule& one) {
+    return state.starts_with(one.state);
+  });
+  return rule == kRules.end() ? nullptr : rule;
+}
+
+std::string field(const PGresult* result, int name) {
+  const char* text = PQresultErrorField(result, name);
+  return text != nullptr ? text : "";
+}
+
 std::string first_line(std::string_view text) {
   return std::string{text.substr(0, text.find('\n'))};
 }
 
 }  // namespace
+
+bool is_conflict(std::string_view state) {
+  const CodeRule* rule = rule_of(state);
+  return rule != nullptr && rule->code == ErrorCode::conflict;
+}
 
 bool is_fine(const PGresult* result) {
   const ExecStatusType status = PQresultStatus(result);
@@ -122,11 +147,30 @@ Error error_of(PGconn* connection, const PGresult* result, std::string_view oper
                  message,
                  {.hint = "check host, port and network, and that the server runs"}};
   }
-  for (const CodeRule& rule : kRules)
-    if (std::string_view{state}.starts_with(rule.state))
-      return Error{
-          rule.code, operation, primary, {.hint = std::string{rule.hint}, .detail_code = state}};
-  return Error{ErrorCode::internal, operation, primary, {.hint = {}, .detail_code = state}};
+  // Its message names the table. The function, because messages may be translated.
+  const char* function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+  if (function != nullptr && std::string_view{function} == "check_enable_rls")
+    return Error{ErrorCode::denied,
+                 operation,
+                 primary,
+                 {.hint = "see its policies in psql: \\d outseal.*; drop them, or let the user see "
+                          "all rows: ALTER ROLE ... BYPASSRLS",
+                  .detail_code = state}};
+  const CodeRule* rule = rule_of(state);
+  const bool advised = rule != nullptr && !rule->hint.empty();
+  const std::string schema = field(result, PG_DIAG_SCHEMA_NAME);
+  const std::string table = field(result, PG_DIAG_TABLE_NAME);
+  std::string message = primary;
+  // Which event it is: of no other table's row may a value be shown.
+  if (std::string_view{state} == "23505" && schema == "outseal" && table == "outbox")
+    message += "; " + field(result, PG_DIAG_MESSAGE_DETAIL);
+  return Error{rule != nullptr ? rule->code : ErrorCode::internal,
+               operation,
+               message,
+               {.hint = advised ? std::string{rule->hint} : field(result, PG_DIAG_MESSAGE_HINT),
+                .detail_code = state,
+                .table = schema.empty() ? table : schema + '.' + table,
+                .constraint = field(result, PG_DIAG_CONSTRAINT_NAME)}};
 }
 
 // --- Parameters ----------------------------------------------------------------------------------
@@ -158,11 +202,14 @@ void Parameters::set_array(int index, std::uint32_t element_type,
                            std::span<const std::string_view> elements) {
   Value& value = at(index);
   value.binary = true;
+  const bool any_null = std::any_of(elements.begin(), elements.end(),
+                                    [](std::string_view element) { return !element.data(); });
   for (const std::uint32_t head :
-       {1U, 0U, element_type, static_cast<std::uint32_t>(elements.size()), 1U})
+       {1U, any_null ? 1U : 0U, element_type, static_cast<std::uint32_t>(elements.size()), 1U})
     append_network(value.text, head);
   for (const std::string_view element : elements) {
-    append_network(value.text, static_cast<std::uint32_t>(element.size()));
+    append_network(value.text,
+                   element.data() ? static_cast<std::uint32_t>(element.size()) : kNullLength);
     value.text += element;
   }
   value.bytes = value.text;
@@ -185,9 +232,6 @@ const char* const* Parameters::values() {
 }
 
 // --- Statement -----------------------------------------------------------------------------------
-
-PgStatement::PgStatement(Runner& runner, std::string sql, std::optional<Query> query)
-    : runner_{runner}, sql_{std::move(sql)}, query_{query} {}
 
 void PgStatement::bind_texts(int index, std::span<const std::string_view> texts) {
   parameters_.set_array(index, kText, texts);
@@ -271,7 +315,7 @@ std::int64_t PgStatement::integer(int column) const {
     }
     default:
       throw Error{ErrorCode::internal, "step",
-                  "column " + std::to_string(column) + " is no number: " + sql_};
+                  "column " + std::to_string(column) + " is no number: " + sql()};
   }
 }
 

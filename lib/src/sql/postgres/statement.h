@@ -24,6 +24,9 @@ using Result = std::unique_ptr<PGresult, ClearResult>;
 /// Source: PostgreSQL docs, appendix "PostgreSQL Error Codes".
 Error error_of(PGconn* connection, const PGresult* result, std::string_view operation);
 
+/// Whether an SQLSTATE means that the transaction may succeed when it is run again.
+bool is_conflict(std::string_view state);
+
 /// Whether `result` is an answer to a statement that worked.
 bool is_fine(const PGresult* result);
 
@@ -72,8 +75,10 @@ class Runner {
 /// Rows come all at once, in binary form; step() walks them.
 class PgStatement final : public Statement {
  public:
-  /// `query` is the statement's number if it is one of ours.
-  PgStatement(Runner& runner, std::string sql, std::optional<Query> query);
+  /// One of ours; `text` is a constant.
+  PgStatement(Runner& runner, const Text& text) : runner_{runner}, ours_{&text} {}
+  /// One of free text.
+  PgStatement(Runner& runner, std::string sql) : runner_{runner}, free_{std::move(sql)} {}
 
   void bind(int index, std::int64_t value) override { parameters_.set(index, value); }
   void bind_text(int index, std::string_view text) override { parameters_.set_text(index, text); }
@@ -99,8 +104,11 @@ class PgStatement final : public Statement {
   std::int64_t row_count() const override { return PQntuples(result_.get()); }
   void go_to(std::int64_t row) override;
 
-  const char* sql() const { return sql_.c_str(); }
-  std::optional<Query> query() const { return query_; }
+  const char* sql() const { return ours_ != nullptr ? ours_->postgres : free_.c_str(); }
+  const Text* ours() const { return ours_; }
+  /// By which one of ours is prepared on the server.
+  std::string name() const { return "outseal_" + std::string{ours_->name}; }
+  Setting setting() const { return ours_ != nullptr ? ours_->setting : Setting{}; }
   Parameters& parameters() { return parameters_; }
   /// Its rows; the next step() is the first of them.
   void take(Result result);
@@ -109,8 +117,8 @@ class PgStatement final : public Statement {
   std::string_view raw(int column) const;
 
   Runner& runner_;
-  std::string sql_;
-  std::optional<Query> query_;
+  const Text* ours_ = nullptr;
+  std::string free_;
   Parameters parameters_;
   Result result_;
   bool is_sent_ = false;

@@ -2,54 +2,86 @@
 
 #include <libpq-events.h>
 
-#include <cstring>
+#include <string_view>
 
 #include "outseal/error.h"
 
 namespace outseal::sql::postgres {
 namespace {
 
-void note_result(Watch& watch, const PGresult* result) {
-  if (PQresultStatus(result) == PGRES_COMMAND_OK) {
-    const std::string_view tag = PQcmdStatus(const_cast<PGresult*>(result));
-    if (tag == "SAVEPOINT") watch.seen.savepoint = true;
-    if (tag == "ROLLBACK") watch.seen.rolled_back = watch.any_rollback = true;
-    // "ROLLBACK TO" says "ROLLBACK", too. It was a whole one if there is no savepoint (AND CHAIN
-    // may follow), or if another BEGIN comes behind it.
-    const bool begins = tag == "BEGIN" || tag == "START TRANSACTION";
-    if (!watch.seen.committed && watch.any_rollback && (begins || !watch.seen.savepoint))
-      watch.seen.replaced = true;
-    // What comes behind that is another transaction's.
-    if (!watch.seen.replaced && (tag == "COMMIT" || tag == "PREPARE TRANSACTION"))
-      watch.seen.committed = true;
-    // Not "DEALLOCATE": SOCI deallocates each statement of its own so.
-    if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") watch.prepared.reset();
-  } else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE)) {
-    if (std::strcmp(state, "40001") == 0 || std::strcmp(state, "40P01") == 0)
-      watch.seen.conflict = true;
-    if (std::strcmp(state, "26000") == 0) watch.prepared.reset();
+using Shared = std::shared_ptr<Watch>;
+
+void note_transaction(Watch& watch, bool begins, bool commits, bool back) {
+  if (commits || (back && !watch.savepoint) || (begins && watch.returned)) {
+    ++watch.transaction;
+    watch.savepoint = watch.returned = false;
+  } else if (back) {
+    watch.returned = true;
   }
 }
+
+void note_tag(Watch& watch, std::string_view tag) {
+  const bool back = tag == "ROLLBACK";
+  const bool begins = tag == "BEGIN" || tag == "START TRANSACTION";
+  const bool commits = tag == "COMMIT" || tag == "PREPARE TRANSACTION";
+  if (back || begins || commits) watch.failure.clear();
+  note_transaction(watch, begins, commits, back);
+  if (tag == "SAVEPOINT") watch.savepoint = true;
+  // Not "DEALLOCATE": SOCI deallocates each statement of its own so.
+  if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") watch.prepared.clear();
+  if (watch.current == nullptr) return;
+  Observed& seen = *watch.current;
+  if (tag == "SAVEPOINT") seen.savepoint = true;
+  if (back) seen.returned = true;
+  if (begins && seen.returned) seen.begun_anew = true;
+  if (commits) seen.committed = watch.committed = true;
+  if (back || commits) seen.suspect = true;
+}
+
+void note_result(Watch& watch, const PGresult* result) {
+  ++watch.statements;
+  if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+    note_tag(watch, PQcmdStatus(const_cast<PGresult*>(result)));
+  } else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE)) {
+    if (std::string_view{state} == "26000") watch.prepared.clear();
+    if (watch.failure.empty()) watch.failure = state;
+  }
+}
+
+void note_end(Watch& watch) {
+  if (watch.current != nullptr) watch.current->gone = true;
+  watch.prepared.clear();
+  watch.failure.clear();
+}
+
+Watch* watch_in(PGconn* conn);
 
 // Source: PostgreSQL docs, "libpq: Event System".
 int on_event(PGEventId event, void* info, void*) {
   switch (event) {
     case PGEVT_REGISTER: {
       auto* conn = static_cast<PGEventRegister*>(info)->conn;
-      return PQsetInstanceData(conn, on_event, new Watch);
+      return PQsetInstanceData(conn, on_event, new Shared{std::make_shared<Watch>()});
     }
     case PGEVT_CONNRESET:
-      if (auto* data = PQinstanceData(static_cast<PGEventConnReset*>(info)->conn, on_event))
-        *static_cast<Watch*>(data) = {};
+      if (Watch* watch = watch_in(static_cast<PGEventConnReset*>(info)->conn)) {
+        note_end(*watch);
+        watch->current = nullptr;
+      }
       return 1;
-    case PGEVT_CONNDESTROY:
-      delete static_cast<Watch*>(
-          PQinstanceData(static_cast<PGEventConnDestroy*>(info)->conn, on_event));
+    case PGEVT_CONNDESTROY: {
+      auto* conn = static_cast<PGEventConnDestroy*>(info)->conn;
+      if (Watch* watch = watch_in(conn)) {
+        note_end(*watch);
+        watch->gone = true;
+        if (watch->committed) watch->address = address_of(conn);
+        delete static_cast<Shared*>(PQinstanceData(conn, on_event));
+      }
       return 1;
+    }
     case PGEVT_RESULTCREATE: {
       const auto* created = static_cast<PGEventResultCreate*>(info);
-      if (auto* data = PQinstanceData(created->conn, on_event))
-        note_result(*static_cast<Watch*>(data), created->result);
+      if (Watch* watch = watch_in(created->conn)) note_result(*watch, created->result);
       return 1;
     }
     default:
@@ -57,13 +89,30 @@ int on_event(PGEventId event, void* info, void*) {
   }
 }
 
+Watch* watch_in(PGconn* conn) {
+  auto* data = static_cast<Shared*>(PQinstanceData(conn, on_event));
+  return data == nullptr ? nullptr : data->get();
+}
+
 }  // namespace
 
-Watch& watch_of(PGconn* handle) {
+std::shared_ptr<Watch> watch_of(PGconn* handle) {
   if (PQinstanceData(handle, on_event) == nullptr &&
       PQregisterEventProc(handle, on_event, "outseal", nullptr) == 0)
     throw Error{ErrorCode::internal, "borrow", "libpq refused to register an event procedure"};
-  return *static_cast<Watch*>(PQinstanceData(handle, on_event));
+  Shared watch = *static_cast<Shared*>(PQinstanceData(handle, on_event));
+  if (watch->statements == 0) watch->savepoint = PQtransactionStatus(handle) != PQTRANS_IDLE;
+  return watch;
+}
+
+Address address_of(PGconn* handle) {
+  Address address;
+  PQconninfoOption* options = PQconninfo(handle);
+  for (const PQconninfoOption* option = options; option != nullptr && option->keyword != nullptr;
+       ++option)
+    if (option->val != nullptr) address.emplace_back(option->keyword, option->val);
+  PQconninfoFree(options);
+  return address;
 }
 
 }  // namespace outseal::sql::postgres

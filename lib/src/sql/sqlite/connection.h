@@ -18,8 +18,21 @@ namespace outseal::sql::sqlite {
 /// Source: sqlite.org, "Write-Ahead Logging", section "The WAL-Reset Bug".
 std::unique_ptr<Connection> open(const std::string& path, OpenMode mode);
 
+/// An empty database in memory.
+std::unique_ptr<Connection> open_scratch();
+
 /// The handle under `session`; null if it is closed or of another backend.
 sqlite3* driver_handle(soci::session& session);
+
+/// Guards the transaction that has just begun on `connection` by the commit and rollback hooks of
+/// its handle, of which there is one each: those of the service are lost. A statement of the
+/// connection must stay prepared as long, so that the handle cannot be freed.
+/// Source: sqlite.org, "Commit And Rollback Notification Callbacks".
+std::unique_ptr<OwnTransaction> guard(Connection& connection, sqlite3* handle);
+
+/// Marks the transaction that `handle` is in, by the same hooks; they let every COMMIT pass. The
+/// same statement must stay prepared.
+std::unique_ptr<JoinedTransaction> mark(sqlite3* handle);
 
 /// Wraps a handle that somebody else owns and closes.
 std::unique_ptr<Connection> wrap(sqlite3* handle);

@@ -2,6 +2,9 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "outseal/error.h"
 
 namespace outseal::sql::sqlite {
@@ -12,14 +15,16 @@ ErrorCode code_of(int result, std::string_view message) {
   switch (result & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_INTERRUPT:
       return ErrorCode::conflict;
     case SQLITE_CONSTRAINT:
       return ErrorCode::constraint;
     case SQLITE_CANTOPEN:
     case SQLITE_NOTADB:
     case SQLITE_PERM:
-    case SQLITE_AUTH:
       return ErrorCode::unreachable;
+    case SQLITE_AUTH:
+      return ErrorCode::denied;
     case SQLITE_ERROR:
       if (message.find("no such table") != std::string_view::npos) return ErrorCode::schema_missing;
       if (message.find("no such column") != std::string_view::npos ||
@@ -38,7 +43,12 @@ ErrorCode code_of(int result, std::string_view message) {
 std::string hint_of(ErrorCode code, int result) {
   if (code == ErrorCode::schema_missing) return "run: outseal-migrate up --db sqlite:PATH";
   if (code == ErrorCode::schema_mismatch) return "run: outseal-migrate status --db sqlite:PATH";
+  if ((result & 0xff) == SQLITE_INTERRUPT)
+    return "cancelled by sqlite3_interrupt() or a progress handler: roll back and run the whole "
+           "transaction again";
   if (code == ErrorCode::conflict) return "roll back and run the whole transaction again";
+  if (code == ErrorCode::denied)
+    return "the session's authorizer refuses it: let it read and write outseal's tables";
   if ((result & 0xff) == SQLITE_CANTOPEN)
     return "check that its folder exists, and the file's and its folder's permissions";
   if ((result & 0xff) == SQLITE_NOTADB) return "check the path: the file is no SQLite database";
@@ -48,19 +58,51 @@ std::string hint_of(ErrorCode code, int result) {
   return {};
 }
 
+/// The names that a message of SQLite ends with: "UNIQUE constraint failed: TABLE.COLUMN, ..." or
+/// "CHECK constraint failed: NAME".
+void name_constraint(std::string_view message, Error::Detail& detail) {
+  constexpr std::string_view kFailed = " constraint failed: ";
+  const auto at = message.find(kFailed);
+  if (at == std::string_view::npos) return;
+  const std::string_view name = message.substr(at + kFailed.size());
+  if (message.substr(0, at) == "CHECK")
+    detail.constraint = name;
+  else
+    detail.table = name.substr(0, name.find('.'));
+}
+
 // A null pointer would bind NULL; an empty value is not the same.
 const char* non_null(std::string_view bytes) { return bytes.data() != nullptr ? bytes.data() : ""; }
 
+/// As much of a statement's text as cannot hold a value.
+std::string begin_of(sqlite3_stmt* statement) {
+  const std::string sql = sqlite3_sql(statement);
+  return sql.substr(0, std::min(sql.find_first_of("('\"0123456789"), std::size_t{60}));
+}
+
 }  // namespace
+
+void require_finished_statements(sqlite3* handle, int result, std::string_view operation) {
+  for (sqlite3_stmt* statement = sqlite3_next_stmt(handle, nullptr); statement != nullptr;
+       statement = sqlite3_next_stmt(handle, statement))
+    if (sqlite3_stmt_busy(statement) != 0 && sqlite3_stmt_readonly(statement) == 0)
+      throw Error{ErrorCode::invalid_argument,
+                  operation,
+                  "a statement of the session is not finished: " + begin_of(statement),
+                  {.hint = "fetch all of its rows, or reset it, before the commit",
+                   .detail_code = std::to_string(result)}};
+}
 
 void fail(sqlite3* handle, int result, std::string_view operation) {
   const int extended = handle != nullptr ? sqlite3_extended_errcode(handle) : result;
   const std::string message = handle != nullptr ? sqlite3_errmsg(handle) : sqlite3_errstr(result);
+  // Of a savepoint, where no other connection is in the way.
+  if (extended == SQLITE_BUSY && message.ends_with("SQL statements in progress"))
+    require_finished_statements(handle, extended, operation);
   const ErrorCode code = code_of(result, message);
-  throw Error{code,
-              operation,
-              message,
-              {.hint = hint_of(code, result), .detail_code = std::to_string(extended)}};
+  Error::Detail detail{.hint = hint_of(code, result), .detail_code = std::to_string(extended)};
+  if (code == ErrorCode::constraint) name_constraint(message, detail);
+  throw Error{code, operation, message, std::move(detail)};
 }
 
 SqliteStatement::SqliteStatement(sqlite3* handle, std::string_view sql, unsigned flags)
@@ -92,6 +134,11 @@ bool SqliteStatement::step() {
   if (result == SQLITE_ROW) return true;
   if (result == SQLITE_DONE) return false;
   fail(handle_, result, "step");
+}
+
+int SqliteStatement::run() noexcept {
+  sqlite3_step(statement_);
+  return sqlite3_reset(statement_) == SQLITE_OK ? SQLITE_OK : sqlite3_extended_errcode(handle_);
 }
 
 void SqliteStatement::reset() noexcept {

@@ -11,6 +11,9 @@ namespace outseal::sql::sqlite {
 /// Throws the Error that the extended code of `handle` means; without a handle, `result`.
 [[noreturn]] void fail(sqlite3* handle, int result, std::string_view operation);
 
+/// @throws Error{invalid_argument} naming a statement of `handle` that writes and is not finished.
+void require_finished_statements(sqlite3* handle, int result, std::string_view operation);
+
 class SqliteStatement final : public Statement {
  public:
   SqliteStatement(sqlite3* handle, std::string_view sql, unsigned flags);
@@ -24,6 +27,8 @@ class SqliteStatement final : public Statement {
   void bind_null(int index) override;
 
   bool step() override;
+  /// Runs a statement without rows, and leaves it reset. Its extended code, which is no Error yet.
+  int run() noexcept;
   void reset() noexcept override;
 
   std::int64_t integer(int column) const override;
