@@ -73,6 +73,30 @@ TEST_CASE("an event that is refused after a foreign commit costs neither the rec
   CHECK(database.payloads() == "{} first last");
 }
 
+TEST_CASE("a handler that has committed cannot run its own key again") {
+  for (const bool reconnects : {false, true}) {
+    PostgresDatabase database;
+    const auto session = database.session();
+    int runs = 0;
+    Handler handler;
+    const auto again = [&] { std::ignore = execute(*session, operation("k"), handler); };
+    handler = [&](Transaction& tx) {
+      if (++runs > 1) return Reply{};
+      append(tx, event("first"));
+      *session << "COMMIT";
+      if (reconnects) session->reconnect();
+      CHECK(code_of(again) == ErrorCode::invalid_argument);
+      CHECK(execute(*session, operation("another"), [](Transaction&) { return Reply{}; }).outcome ==
+            Outcome::executed);
+      return Reply{.body = "paid"};
+    };
+    foreign_commit_of(again);
+    CHECK(execute(*session, operation("k"), handler).reply->body == "paid");
+    CHECK(runs == 1);
+    CHECK(database.payloads() == "first");
+  }
+}
+
 TEST_CASE("what cannot be stored after a foreign commit is named") {
   PostgresDatabase database;
   const auto session = database.session();
@@ -289,5 +313,8 @@ TEST_CASE("a final failure in a transaction that the handler began itself is ref
 #ifdef OUTSEAL_FAULTS
 TEST_CASE("without its guard a conflict becomes a final answer") {
   CHECK_FALSE(passes_with_mutant("no_swallowed_conflict", "a final failure behind a conflict*"));
+}
+TEST_CASE("without its guard a handler runs its own key behind its COMMIT") {
+  CHECK_FALSE(passes_with_mutant("no_running_check", "a handler that has committed cannot*"));
 }
 #endif

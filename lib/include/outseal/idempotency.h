@@ -136,7 +136,7 @@ using Handler = std::function<Reply(Transaction&)>;
 ///         nothing is written.
 /// @throws Error{invalid_config} if somebody's trigger drops an event or the record.
 /// @throws Error{invalid_argument} if the session already has a transaction, if the handler ended
-///         it, or if the session's client_encoding is not UTF8.
+///         it, if it executes its own key, or if the session's client_encoding is not UTF8.
 /// @throws Error{schema_missing} if the database has no outseal schema.
 /// @throws Error{conflict} on a serialization failure or deadlock (PostgreSQL), including one that
 ///         the handler met in its own SQL and ignored, whatever it then replied, unless it returned

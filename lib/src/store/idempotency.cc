@@ -67,13 +67,41 @@ sql::NewRecord new_record(const std::string& hash, const Operation& operation, c
           .retention = options.retention};
 }
 
-Reply call(const Handler& handler, Transaction& tx) {
-  struct InHandler {
-    bool& flag;
-    explicit InHandler(Transaction& tx) : flag{tx.impl().in_handler} { flag = true; }
-    ~InHandler() { flag = false; }
-  };
-  const InHandler guard{tx};
+namespace {
+
+/// A handler that runs, for as long as it does.
+class Running {
+ public:
+  Running(Transaction& tx, const std::string& hash) : impl_{tx.impl()}, hash_{hash} {
+    impl_.in_handler = true;
+    innermost = this;
+  }
+  ~Running() {
+    impl_.in_handler = false;
+    innermost = outer_;
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  static bool is(const soci::session& session, const std::string& hash) {
+    for (const Running* one = innermost; one != nullptr; one = one->outer_)
+      if (one->impl_.session == &session && one->hash_ == hash) return true;
+    return false;
+  }
+
+ private:
+  static thread_local const Running* innermost;
+
+  Transaction::Impl& impl_;
+  const std::string& hash_;
+  const Running* outer_ = innermost;
+};
+thread_local const Running* Running::innermost = nullptr;
+
+}  // namespace
+
+Reply call(const Handler& handler, Transaction& tx, const std::string& hash) {
+  const Running guard{tx, hash};
   return handler(tx);
 }
 
@@ -108,7 +136,7 @@ ExecuteResult run(Transaction& tx, const std::string& hash, const Operation& ope
   const std::int64_t started_ms = connection.now_ms();
   sql::set_savepoint(connection);
   failpoint("service.before_handler");
-  Reply reply = store::call(handler, tx);
+  Reply reply = store::call(handler, tx, hash);
   failpoint("service.after_handler");
   tx.impl().require_open("execute");
   validate_reply(reply, options);
@@ -178,6 +206,12 @@ ExecuteResult execute(soci::session& session, const Operation& operation, const 
                                  .named_statements = options.named_statements,
                                  .isolation = options.isolation};
   auto impl = Transaction::Impl::connect(session, begin);
+  // Only behind a COMMIT or a reconnect of the handler's own, whose record is still to come.
+  if (store::Running::is(session, hash) && !mutant("no_running_check"))
+    throw Error{ErrorCode::invalid_argument,
+                "execute",
+                "this key's handler is running on the session, and has ended its transaction",
+                {.hint = "return the reply: COMMIT and the key's record are execute()'s"}};
   if (impl->connection->pipelines())
     return store::execute_pipelined(impl, hash, operation, handler, options);
   return execute_alone(session, hash, operation, handler, options);

@@ -138,7 +138,7 @@ class Execution {
   /// What the handler's own SQL meets must say "run it again" as plainly as what ours does.
   Reply call_handler(Transaction& tx) {
     try {
-      return call(handler_, tx);
+      return call(handler_, tx, hash_);
     } catch (const Error&) {
       throw;
     } catch (const std::exception&) {  // Kept inside: its text may show values of rows.
