@@ -6,14 +6,6 @@
 --
 -- Columns of a fixed width stand first: no byte is lost to alignment on the service's hot path. A
 -- large body goes to the TOAST table, which only a replay reads.
---
--- Checks of one column are domains, for the reason told beside those of the outbox.
-CREATE DOMAIN outseal.sha256 AS bytea CONSTRAINT sha256_length CHECK (octet_length(VALUE) = 32);
-CREATE DOMAIN outseal.scope AS text COLLATE "C" CONSTRAINT idempotency_scope_length CHECK (
-  octet_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN outseal.operation_state AS text COLLATE "C" CONSTRAINT idempotency_state_known CHECK (
-  VALUE IN ('in_progress', 'succeeded', 'failed', 'unknown'));
-
 CREATE TABLE outseal.idempotency (
   -- A record in progress never expires.
   created_at    timestamptz NOT NULL,
@@ -29,22 +21,15 @@ CREATE TABLE outseal.idempotency (
   status        integer,
   -- SHA-256 over scope, principal and key, each with its length before it. The raw key is a secret
   -- of the client's and is stored nowhere.
-  key_hash      outseal.sha256 NOT NULL,
+  key_hash      bytea       NOT NULL,
   -- SHA-256 of the request's meaning: the same key with another one is refused.
-  fingerprint   outseal.sha256 NOT NULL,
-  scope         outseal.scope NOT NULL,
-  state         outseal.operation_state NOT NULL,
+  fingerprint   bytea       NOT NULL,
+  scope         text        NOT NULL COLLATE "C",
+  state         text        NOT NULL COLLATE "C",
   lease_owner   text,
   content_type  text        COLLATE "C",
   body          bytea,
-  CONSTRAINT idempotency_pk PRIMARY KEY (key_hash),
-  -- What is final has its reply and expires; what is not, never does.
-  CONSTRAINT idempotency_is_whole CHECK (attempts >= 1 AND CASE
-    WHEN state IN ('succeeded', 'failed') THEN status IS NOT NULL AND body IS NOT NULL
-      AND content_type IS NOT NULL AND completed_at IS NOT NULL AND expires_at IS NOT NULL
-    ELSE expires_at IS NULL AND created_at >= '1970-01-01 00:00:00+00'
-      AND created_at < '10000-01-01 00:00:00+00' AND (lease_until IS NULL
-        OR lease_until < '10000-01-01 00:00:00+00') END)
+  CONSTRAINT idempotency_pk PRIMARY KEY (key_hash)
 ) WITH (
   -- As many rows are purged as are inserted: reuse their space before the table has grown by a
   -- fifth, the server's default.
@@ -57,11 +42,58 @@ CREATE TABLE outseal.idempotency (
   vacuum_truncate = false
 );
 
--- Purge walks the expired ones, the reconciler the open ones; both touch only what they look for.
-CREATE INDEX idempotency_expires ON outseal.idempotency (expires_at)
-  WHERE expires_at IS NOT NULL;
-CREATE INDEX idempotency_open ON outseal.idempotency (created_at)
-  WHERE state IN ('in_progress', 'unknown');
+-- What a record may hold; a trigger, for the reasons told beside the outbox. What is final has its
+-- reply and expires; what is not, never does.
+CREATE FUNCTION outseal.check_record() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  violated pg_catalog.text;
+BEGIN
+  IF pg_catalog.octet_length(NEW.key_hash) OPERATOR(pg_catalog.=) 32
+    AND pg_catalog.octet_length(NEW.fingerprint) OPERATOR(pg_catalog.=) 32
+    AND pg_catalog.octet_length(NEW.scope) OPERATOR(pg_catalog.<=) 255
+    AND NEW.scope OPERATOR(pg_catalog.<>) ''
+    AND NEW.state OPERATOR(pg_catalog.=) ANY ('{succeeded,failed}')
+    AND pg_catalog.num_nulls(NEW.status, NEW.body, NEW.content_type, NEW.completed_at,
+                             NEW.expires_at) OPERATOR(pg_catalog.=) 0
+    AND NEW.attempts OPERATOR(pg_catalog.=) 1 AND NEW.lease_until IS NULL THEN
+    RETURN NEW;
+  END IF;
+  violated := CASE
+    WHEN pg_catalog.octet_length(NEW.key_hash) OPERATOR(pg_catalog.<>) 32
+      THEN 'idempotency_key_hash_length'
+    WHEN pg_catalog.octet_length(NEW.fingerprint) OPERATOR(pg_catalog.<>) 32
+      THEN 'idempotency_fingerprint_length'
+    WHEN pg_catalog.octet_length(NEW.scope) OPERATOR(pg_catalog.>) 255
+      OR NEW.scope OPERATOR(pg_catalog.=) '' THEN 'idempotency_scope_length'
+    WHEN NEW.attempts OPERATOR(pg_catalog.<) 1 THEN 'idempotency_attempts_positive'
+    WHEN NEW.state OPERATOR(pg_catalog.=) ANY ('{succeeded,failed}') THEN
+      CASE WHEN pg_catalog.num_nulls(NEW.status, NEW.body, NEW.content_type, NEW.completed_at,
+                                     NEW.expires_at) OPERATOR(pg_catalog.>) 0
+        THEN 'idempotency_final_has_reply' END
+    WHEN NEW.state OPERATOR(pg_catalog.<>) ALL ('{in_progress,unknown}')
+      THEN 'idempotency_state_known'
+    WHEN NEW.expires_at IS NOT NULL THEN 'idempotency_open_never_expires'
+    WHEN NEW.created_at OPERATOR(pg_catalog.<) '1970-01-01 00:00:00+00'
+      OR greatest(NEW.created_at, NEW.lease_until) OPERATOR(pg_catalog.>=) '10000-01-01 00:00:00+00'
+      THEN 'idempotency_open_has_times'
+  END;
+  IF violated IS NOT NULL THEN
+    RAISE EXCEPTION 'new row for relation "idempotency" violates check constraint "%"', violated
+      USING ERRCODE = 'check_violation', SCHEMA = 'outseal', TABLE = 'idempotency',
+        CONSTRAINT = violated;
+  END IF;
+  RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.check_record() FROM PUBLIC;
+CREATE TRIGGER idempotency_check BEFORE INSERT OR UPDATE ON outseal.idempotency
+FOR EACH ROW EXECUTE FUNCTION outseal.check_record();
+
+-- Purge walks the expired ones, the reconciler the open ones, which have NULL here; both touch only
+-- what they look for. One index, without a predicate: each INSERT pays for both.
+CREATE INDEX idempotency_expires ON outseal.idempotency (expires_at, created_at);
 
 -- External side effects of an operation, written down before they are tried.
 CREATE TABLE outseal.effect (

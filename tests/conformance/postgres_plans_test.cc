@@ -153,6 +153,11 @@ std::vector<Case> table_cases(const Stage& stage) {
        {},
        {"outbox_tx_seq"},
        all + Stage::kLate + 10},
+      {"list_open_operations",
+       sql::kListOpenOperations,
+       {"1900000000000", "1900000000000", "0", "''", "10"},
+       {"idempotency_expires"},
+       10},
   };
 }
 

@@ -5,6 +5,15 @@
 #include "outseal/error.h"
 
 namespace outseal {
+namespace {
+
+/// Looked up once: that costs more than the hash of a short text.
+const EVP_MD* algorithm() {
+  static const EVP_MD* const fetched = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return fetched;
+}
+
+}  // namespace
 
 struct Sha256::Context {
   EVP_MD_CTX* handle = EVP_MD_CTX_new();
@@ -14,7 +23,8 @@ struct Sha256::Context {
   ~Context() { EVP_MD_CTX_free(handle); }
 
   void start() const {
-    if (handle == nullptr || EVP_DigestInit_ex(handle, EVP_sha256(), nullptr) != 1)
+    if (handle == nullptr || algorithm() == nullptr ||
+        EVP_DigestInit_ex(handle, algorithm(), nullptr) != 1)
       throw Error{ErrorCode::internal, "hash", "OpenSSL refused to start SHA-256"};
   }
 };

@@ -56,7 +56,8 @@ const Text kListOpenOperations{
         " ORDER BY created_at, key_hash LIMIT ?5",
     .postgres =
         "SELECT key_hash, scope, state, created_at, attempts, lease_owner, lease_until"
-        " FROM outseal.idempotency WHERE state IN ('in_progress', 'unknown')"
+        " FROM outseal.idempotency WHERE expires_at IS NULL"
+        " AND state IN ('in_progress', 'unknown')"
         " AND created_at < to_timestamp(($2::float8 + 1) / 1000)"
         " AND created_at >= to_timestamp($3::float8 / 1000)"
         " AND (date_trunc('milliseconds', created_at), key_hash)"

@@ -135,6 +135,7 @@ std::vector<std::string> list_redriven_keys(Connection& connection, std::string_
 
 // Their plans are tested.
 extern const Text kListCheckedSubscriptions;
+extern const Text kListOpenOperations;
 extern const Text kReadStretch;
 
 }  // namespace outseal::sql

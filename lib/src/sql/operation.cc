@@ -1,22 +1,11 @@
 #include "sql/operation.h"
 
 #include "sql/postgres/fragments.h"
+#include "sql/record_row.h"
 #include "sql/typed.h"
 
 namespace outseal::sql {
 namespace {
-
-std::string_view text_of(OperationState state) {
-  switch (state) {
-    case OperationState::succeeded:
-      return "succeeded";
-    case OperationState::failed:
-      return "failed";
-    case OperationState::open:
-      break;
-  }
-  return "in_progress";
-}
 
 OperationState state_of(std::string_view text) {
   if (text == "succeeded") return OperationState::succeeded;
@@ -34,16 +23,13 @@ OperationRecord read_record(Columns& columns) {
   return record;
 }
 
-// key hash, scope, fingerprint, state, status, body, content type, retention in ms
-#define OUTSEAL_INSERT_RECORD                                                                \
-  "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, status, body,"      \
-  " content_type, created_at, completed_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7," \
-  " now(), clock_timestamp(), clock_timestamp() + $8::bigint::float8 * interval '1 ms')"
-
-Statement& bind_record(Connection& connection, const Text& text, const NewRecord& record) {
-  return bind_statement(connection, text, Bytes{record.key_hash}, record.scope,
-                        Bytes{record.fingerprint}, text_of(record.state), record.status,
-                        Bytes{record.body}, record.content_type, record.retention.count());
+template <typename... More>
+Statement& bind_record(Connection& connection, const Text& text, const NewRecord& record,
+                       const More&... more) {
+  const auto bind = [&](const auto&... values) -> Statement& {
+    return bind_statement(connection, text, values..., more...);
+  };
+  return std::apply(bind, values_of(record));
 }
 
 }  // namespace
@@ -109,17 +95,16 @@ void insert_operation(Connection& connection, const NewRecord& record, std::int6
       now_ms, now_ms + record.retention.count());
 }
 
-// number of the key's lock, key hash -> 1 if we hold the lock now, 1 if there is a record that
-// counts, fingerprint, state, status, body, content type, 1 if there is one that has expired, the
-// transaction's number if the handler is to run
+// number of the key's lock, key hash -> 1 if we hold the lock now, fingerprint (NULL if there is no
+// record), state, status, body, content type, 1 if the record has expired, the transaction's number
+// if the handler is to run: only then, because a transaction with a number writes at its end
 const Text kClaimOperation{
     .name = "claim_operation",
     .postgres =
-        "SELECT pg_try_advisory_xact_lock($1), i.key_hash IS NOT NULL"
-        " AND coalesce(i.expires_at > clock_timestamp(), true), i.fingerprint, i.state,"
-        " i.status, i.body, i.content_type, i.expires_at <= clock_timestamp(),"
-        " CASE WHEN (i.key_hash IS NOT NULL AND coalesce(i.expires_at > clock_timestamp(),"
-        " true)) IS NOT TRUE THEN pg_current_xact_id() END"
+        "SELECT pg_try_advisory_xact_lock($1), i.fingerprint, i.state, i.status, i.body,"
+        " i.content_type, i.expires_at <= clock_timestamp(),"
+        " CASE WHEN i.key_hash IS NULL OR i.expires_at <= clock_timestamp()"
+        " THEN pg_current_xact_id() END"
         " FROM (SELECT 1) one LEFT JOIN outseal.idempotency i ON i.key_hash = $2"};
 
 Statement& claim_operation(Connection& connection, std::int64_t lock, std::string_view key_hash) {
@@ -131,10 +116,10 @@ OperationClaim read_claim(Statement& claim) {
   claim.step();
   Columns columns{claim};
   columns >> found.has_lock;
-  const bool is_known = columns.get<bool>();
+  const bool is_there = !columns.is_null();
   OperationRecord record = read_record(columns);
   columns >> found.has_expired;
-  if (is_known)
+  if (is_there && !found.has_expired)
     found.record = std::move(record);
   else
     found.transaction = std::to_string(columns.get<std::int64_t>());
@@ -152,17 +137,25 @@ Statement& delete_expired_operation(Connection& connection, std::string_view key
   return bind_statement(connection, kDeleteExpiredOperation, Bytes{key_hash});
 }
 
+// the record's, then the transaction's number
 const Text kCompleteOperation{
     .name = "complete_operation",
-    .postgres = OUTSEAL_STORED("outseal.idempotency", "1", OUTSEAL_INSERT_RECORD)};
+    .postgres = OUTSEAL_STORED(
+        OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4",
+                              "CASE " OUTSEAL_UNLESS_OWN("$9", "integer") " ELSE $5::integer END",
+                              "$6", "$7", "$8"),
+        OUTSEAL_UNLESS_STORED("stored", "outseal.idempotency"))};
 
-Statement& complete_operation(Connection& connection, const NewRecord& record) {
-  return bind_record(connection, kCompleteOperation, record);
+Statement& complete_operation(Connection& connection, const NewRecord& record,
+                              std::string_view transaction) {
+  return bind_record(connection, kCompleteOperation, record, NullIfEmpty{transaction});
 }
 
-// As kCompleteOperation; one that is there already stays as it is.
-const Text kInsertMissingOperation{.name = "insert_missing_operation",
-                                   .postgres = OUTSEAL_INSERT_RECORD " ON CONFLICT DO NOTHING"};
+// the record's. One that is there already stays as it is.
+const Text kInsertMissingOperation{
+    .name = "insert_missing_operation",
+    .postgres = OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4", "$5", "$6", "$7",
+                                      "$8") " ON CONFLICT DO NOTHING"};
 
 void insert_missing_operation(Connection& connection, const NewRecord& record) {
   run(connection, kDeleteExpiredOperation, Bytes{record.key_hash});

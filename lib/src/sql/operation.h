@@ -72,8 +72,10 @@ void lock_operation(Connection& connection, std::int64_t lock);
 
 /// Removes the key's record if it has expired.
 Statement& delete_expired_operation(Connection& connection, std::string_view key_hash);
-/// Stores a record; fails if the key has one.
-Statement& complete_operation(Connection& connection, const NewRecord& record);
+/// Stores a record; fails if the key has one, and in any transaction but `transaction`. (With
+/// events: append_own_events().)
+Statement& complete_operation(Connection& connection, const NewRecord& record,
+                              std::string_view transaction);
 /// Inside the caller's transaction: stores a record unless the key has one that counts.
 void insert_missing_operation(Connection& connection, const NewRecord& record);
 

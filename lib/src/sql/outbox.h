@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "sql/connection.h"
+#include "sql/operation.h"
 
 namespace outseal::sql {
 
@@ -27,13 +28,15 @@ Statement& append_events(Connection& connection, std::span<const NewEvent> event
 
 /// What append_own_events() proves before it stores anything.
 struct AppendProof {
-  std::string_view transaction;  ///< The one that must be at hand; OwnTransaction::identity().
-  bool in_order = false;         ///< Also that nobody else has appended in it after `last`.
-  std::string_view last = {};    ///< Id of the last event of ours in the outbox; empty if none is.
+  /// The one that must be at hand: OwnTransaction::identity(). If empty, any.
+  std::string_view transaction;
+  bool in_order = false;       ///< Also that nobody else has appended in it after `last`.
+  std::string_view last = {};  ///< Id of the last event of ours in the outbox; empty if none is.
 };
 /// As append_events(), where others may use the session (PostgreSQL). Fails if the proof does.
+/// `record`: as complete_operation(), in the same statement and before the events.
 Statement& append_own_events(Connection& connection, std::span<const NewEvent> events,
-                             const AppendProof& proof);
+                             const AppendProof& proof, const NewRecord* record = nullptr);
 
 /// Whether the event that `transaction` has appended is still in the outbox (PostgreSQL).
 bool is_appended(Connection& connection, std::string_view transaction, std::string_view event_id);

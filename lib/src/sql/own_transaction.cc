@@ -42,6 +42,30 @@ const Savepoint& our_savepoint() {
 
 }  // namespace
 
+// Prepared like any other: a server that parses BEGIN and COMMIT anew takes longer for them.
+const Text kBegin{.name = "begin", .postgres = "BEGIN"};
+const Text kBeginReadCommitted{.name = "begin_read_committed",
+                               .postgres = "BEGIN ISOLATION LEVEL READ COMMITTED"};
+const Text kBeginRepeatableRead{.name = "begin_repeatable_read",
+                                .postgres = "BEGIN ISOLATION LEVEL REPEATABLE READ"};
+const Text kBeginSerializable{.name = "begin_serializable",
+                              .postgres = "BEGIN ISOLATION LEVEL SERIALIZABLE"};
+const Text kCommit{.name = "commit", .postgres = "COMMIT"};
+
+const Text& begin_text(Isolation isolation) {
+  switch (isolation) {
+    case Isolation::read_committed:
+      return kBeginReadCommitted;
+    case Isolation::repeatable_read:
+      return kBeginRepeatableRead;
+    case Isolation::serializable:
+      return kBeginSerializable;
+    case Isolation::session_default:
+      break;
+  }
+  return kBegin;
+}
+
 // -> the transaction's number
 const Text kCurrentTransaction{.name = "current_transaction",
                                .postgres = "SELECT pg_current_xact_id()"};

@@ -11,6 +11,11 @@
 
 namespace outseal::sql {
 
+// --- Begin and end (PostgreSQL) ------------------------------------------------------------------
+
+const Text& begin_text(Isolation isolation);
+extern const Text kCommit;
+
 // --- Identity (PostgreSQL) -----------------------------------------------------------------------
 
 /// The statement that asks for the number of the transaction at hand, to travel with its BEGIN; and

@@ -75,17 +75,21 @@ std::string subject_of(std::span<const NewEvent> events) {
   return events.size() == 1 ? "event " + events.front().id : "an event";
 }
 
-sql::Statement& DeferredEvents::bind(std::span<const NewEvent> events, bool prove_order) {
-  if (mutant("no_identity")) return sql::append_events(connection_, events);
+std::string_view DeferredEvents::identity() const {
+  return mutant("no_identity") ? std::string_view{} : own_.identity();
+}
+
+sql::Statement& DeferredEvents::bind(std::span<const NewEvent> events, bool prove_order,
+                                     const sql::NewRecord* record) {
+  const bool in_order = prove_order && !mutant("no_order_check") && !mutant("no_identity");
   return sql::append_own_events(connection_, events,
-                                {.transaction = own_.identity(),
-                                 .in_order = prove_order && !mutant("no_order_check"),
-                                 .last = last_});
+                                {.transaction = identity(), .in_order = in_order, .last = last_},
+                                record);
 }
 
 void DeferredEvents::write(std::span<const NewEvent> events, bool prove_order) {
   in_parts(events, [&](std::span<const NewEvent> part) {
-    run_insert(bind(part, prove_order), part);
+    run_insert(bind(part, prove_order, nullptr), part);
     prove_order = false;  // The rest follows at once.
   });
 }
@@ -121,9 +125,10 @@ bool DeferredEvents::is_written(sql::Connection& connection) const {
   return sql::is_appended(connection, own_.identity(), events_.back().id);
 }
 
-sql::Statement* DeferredEvents::flush() {
-  if (!needs_write()) return nullptr;
-  return &bind(events_, written_ || connection_.statements_run() != appended_at_);
+sql::Statement* DeferredEvents::flush(const sql::NewRecord* record) {
+  if (needs_write())
+    return &bind(events_, written_ || connection_.statements_run() != appended_at_, record);
+  return record != nullptr ? &sql::complete_operation(connection_, *record, identity()) : nullptr;
 }
 
 std::span<const NewEvent> DeferredEvents::missing(sql::Connection& connection) {

@@ -17,8 +17,8 @@ ExecuteResult stored_reply(sql::OperationRecord record, const Operation& operati
 sql::NewRecord new_record(const std::string& hash, const Operation& operation, const Reply& reply,
                           const ExecuteOptions& options);
 
-/// Runs the handler of the key `hash`; until it returns, nothing but execute() can end `tx`, and its
-/// thread cannot execute the key again on the session.
+/// Runs the handler of the key `hash`; until it returns, nothing but execute() can end `tx`, and
+/// its thread cannot execute the key again on the session.
 Reply call(const Handler& handler, Transaction& tx, const std::string& hash);
 
 /// execute() where statements can travel with BEGIN and COMMIT. `hash` names the key.

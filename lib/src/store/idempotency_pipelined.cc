@@ -14,6 +14,7 @@
 #include <exception>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/failpoint.h"
 #include "model/validation.h"
@@ -184,15 +185,12 @@ class Execution {
 
   /// False if another execution's record is there already; nothing is committed then.
   bool commit(Transaction& tx, const Reply& reply, bool expired) {
-    std::array<sql::Statement*, 2> last{};
-    std::size_t count = 0;
-    if (expired) last.at(count++) = &sql::delete_expired_operation(*connection_, hash_);
-    sql::Statement& insert = sql::complete_operation(*connection_, record_of(reply));
-    const sql::StatementScope use{insert};
-    last.at(count++) = &insert;
+    std::vector<sql::Statement*> first;
+    if (expired) first.push_back(&sql::delete_expired_operation(*connection_, hash_));
     failpoint("service.after_record");
     try {
-      tx.impl().commit(std::span{last}.first(count));
+      const sql::NewRecord record = record_of(reply);
+      tx.impl().commit(first, &record);
     } catch (const Error& error) {
       if (error.table() != "outseal.idempotency" || error.constraint() != "idempotency_pk") throw;
       return false;

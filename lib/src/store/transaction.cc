@@ -157,7 +157,8 @@ void Transaction::Impl::say_again(std::string_view operation) const {
               {.hint = end->hint(), .detail_code = end->detail_code()}};
 }
 
-void Transaction::Impl::commit(std::span<sql::Statement* const> last, bool proven) {
+void Transaction::Impl::commit(std::span<sql::Statement* const> first,
+                               const sql::NewRecord* record) {
   if (committed)
     throw Error{ErrorCode::internal,
                 "commit",
@@ -168,14 +169,16 @@ void Transaction::Impl::commit(std::span<sql::Statement* const> last, bool prove
   if (now == State::committed) settle_foreign_commit("commit");
   if (now != State::open && now != State::failed) give_up("commit", now);
   connection->require_idle("commit");
-  std::vector<sql::Statement*> all{last.begin(), last.end()};
-  if (sql::Statement* flush = now == State::open && events ? events->flush() : nullptr) {
-    all.push_back(flush);
-    proven = true;
+  std::vector<sql::Statement*> all{first.begin(), first.end()};
+  sql::Statement* last = now == State::open && events ? events->flush(record) : nullptr;
+  std::optional<sql::StatementScope> use;
+  if (last != nullptr) {
+    use.emplace(*last);
+    all.push_back(last);
   }
   failpoint("service.before_commit");
   try {
-    own->commit(options.busy_wait, all, proven);
+    own->commit(options.busy_wait, all, last != nullptr);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::commit_in_doubt) end = error;
     if (end || !connection->in_transaction()) own = nullptr;

@@ -13,6 +13,7 @@
 #include "outseal/error.h"
 #include "outseal/transaction.h"
 #include "sql/connection.h"
+#include "sql/operation.h"
 #include "sql/outbox.h"
 
 namespace outseal::store {
@@ -40,8 +41,9 @@ class DeferredEvents {
 
   /// @throws Error{invalid_config} if the service has appended in between by other means.
   void append(std::vector<NewEvent> events);
-  /// What must run before COMMIT; null if there is nothing. Valid until the next call.
-  sql::Statement* flush();
+  /// What must run before COMMIT, and stores `record` too; null if there is nothing. Valid until
+  /// the next call. It fails in another transaction.
+  sql::Statement* flush(const sql::NewRecord* record);
   /// As subject_of(), of what flush() returned.
   std::string subject() const { return subject_of(events_); }
   /// Those that are not in the outbox; `connection` is one that can ask, maybe another one. For
@@ -53,7 +55,9 @@ class DeferredEvents {
   bool needs_write();
   bool is_written(sql::Connection& connection) const;
   void write(std::span<const NewEvent> events, bool prove_order);
-  sql::Statement& bind(std::span<const NewEvent> events, bool prove_order);
+  std::string_view identity() const;
+  sql::Statement& bind(std::span<const NewEvent> events, bool prove_order,
+                       const sql::NewRecord* record);
 
   sql::Connection& connection_;
   sql::OwnTransaction& own_;
@@ -129,9 +133,8 @@ class Transaction::Impl : public std::enable_shared_from_this<Impl> {
              std::optional<std::int64_t> keep_lock = {});
   /// Undoes what a handler did since set_savepoint(), its events included.
   void rollback_to_handler();
-  /// Runs `last`, writes the events that were put off, and commits. `proven`: one of `last` proves
-  /// the transaction's identity.
-  void commit(std::span<sql::Statement* const> last = {}, bool proven = false);
+  /// Runs `first`, writes the events that were put off and `record`, and commits.
+  void commit(std::span<sql::Statement* const> first = {}, const sql::NewRecord* record = nullptr);
   void rollback();
   /// For the destructor: rolls back, and tells the observer what it cannot throw.
   void abandon() noexcept;

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "sql/own_transaction.h"
 #include "sql/postgres/pg_connection.h"
 
 namespace outseal::sql::postgres {
@@ -90,7 +91,7 @@ void PgConnection::commit(milliseconds /*wait: a commit waits for no lock*/,
   refused_early_ = false;
   std::vector<Step> steps;
   for (Statement* statement : last) steps.push_back({nullptr, as_ours(statement)});
-  steps.push_back({"COMMIT", nullptr});
+  steps.push_back({nullptr, as_ours(&statement(kCommit))});
   try {
     if (last.empty())
       simple("COMMIT", "commit");

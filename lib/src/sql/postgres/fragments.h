@@ -73,12 +73,23 @@
 #define OUTSEAL_OVERTAKEN "outseal: overtaken events"
 #define OUTSEAL_DROPPED "outseal: dropped a row of "  // Then the table, then a space.
 
-/// `insert`, a text that ends behind an INSERT into `table`, or an error unless it stores `count`
-/// rows: a trigger of somebody's may drop some without a word. Nothing that stands behind such a
-/// statement in a pipeline runs, COMMIT least of all. The text depends on the transaction, so that
-/// no planner evaluates its cast beforehand.
-#define OUTSEAL_STORED(table, count, insert)             \
-  "WITH stored AS (" insert                              \
-  " RETURNING 1) SELECT CASE WHEN (SELECT count(*) FROM" \
-  " stored) <> " count " THEN ('" OUTSEAL_DROPPED table  \
-  " ' || pg_current_xact_id()::text)::boolean END"
+// A branch of a CASE whose value is of `type`: an error in any other transaction than `xid`.
+// Nothing that stands behind such a statement in a pipeline runs, COMMIT least of all. Here and
+// below the text of the error depends on the transaction, so that no planner evaluates its cast
+// beforehand.
+#define OUTSEAL_UNLESS_OWN(xid, type)                                              \
+  "WHEN pg_current_xact_id() <> " xid "::xid8 THEN ('" OUTSEAL_ANOTHER_TRANSACTION \
+  " ' || pg_current_xact_id()::text)::" type
+
+// A branch of a CASE: an error unless the CTE `rows`, which ends with "RETURNING 1", has stored a
+// row of `table`, or `count` rows. A trigger of somebody's may drop some without a word.
+#define OUTSEAL_UNLESS_STORED(rows, table) \
+  " WHEN NOT EXISTS (SELECT FROM " rows ")" OUTSEAL_THEN_DROPPED(table)
+#define OUTSEAL_UNLESS_ALL_STORED(rows, count, table) \
+  " WHEN (SELECT count(*) FROM " rows ") <> " count OUTSEAL_THEN_DROPPED(table)
+#define OUTSEAL_THEN_DROPPED(table) \
+  " THEN ('" OUTSEAL_DROPPED table " ' || pg_current_xact_id()::text)::boolean"
+
+// `insert`, a text that ends behind an INSERT, and `unless`, one of the two above for "stored".
+#define OUTSEAL_STORED(insert, unless) \
+  "WITH stored AS (" insert " RETURNING 1) SELECT CASE" unless " END"

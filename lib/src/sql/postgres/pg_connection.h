@@ -107,7 +107,7 @@ class PgConnection final : public Connection, public Runner {
   [[noreturn]] static void throw_unsynced();
 
   /// See Begin::keep_lock; `begin` is the text of BEGIN.
-  void begin_again(const std::string& begin, std::int64_t lock, std::span<Statement* const> first);
+  void begin_again(const char* begin, std::int64_t lock, std::span<Statement* const> first);
   /// All text that we bind is UTF-8: under another encoding the server would garble it in silence.
   void require_utf8() const;
   /// The handle, to be used.

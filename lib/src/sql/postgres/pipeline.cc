@@ -1,6 +1,7 @@
 // How statements of PostgreSQL travel: one by one, or many in a pipeline.
 #include <libpq-fe.h>
 
+#include "sql/own_transaction.h"
 #include "sql/postgres/pg_connection.h"
 
 namespace outseal::sql::postgres {
@@ -146,7 +147,8 @@ void PgConnection::take_answer(const Answer& answer, std::optional<Error>& failu
     if (!failure) {
       failure.emplace(error_of(handle_, result.get(), operation));
       const std::string& state = failure->detail_code();
-      refused_early_ = !state.empty() && !state.starts_with("08") && answer.statement != nullptr;
+      refused_early_ = !state.empty() && !state.starts_with("08") && answer.statement != nullptr &&
+                       answer.statement->ours() != &kCommit;
     }
   } else if (!failure && answer.prepares) {
     set_prepared(*answer.statement);  // It stays so, whatever becomes of the transaction.

@@ -11,20 +11,6 @@
 namespace outseal::sql::postgres {
 namespace {
 
-std::string begin_text(Isolation isolation) {
-  switch (isolation) {
-    case Isolation::read_committed:
-      return "BEGIN ISOLATION LEVEL READ COMMITTED";
-    case Isolation::repeatable_read:
-      return "BEGIN ISOLATION LEVEL REPEATABLE READ";
-    case Isolation::serializable:
-      return "BEGIN ISOLATION LEVEL SERIALIZABLE";
-    case Isolation::session_default:
-      break;
-  }
-  return "BEGIN";
-}
-
 class PgTransaction final : public OwnTransaction {
  public:
   PgTransaction(PgConnection& connection, std::string identity)
@@ -171,12 +157,12 @@ std::unique_ptr<JoinedTransaction> PgConnection::join_open() {
 std::unique_ptr<OwnTransaction> PgConnection::begin_own(const Begin& begin) {
   require_idle("begin");
   watch_->current = nullptr;  // Its last transaction has ended, whatever it was.
-  const std::string text = begin_text(begin.isolation);
+  const Text& text = begin_text(begin.isolation);
   if (begin.keep_lock) {
-    begin_again(text, *begin.keep_lock, begin.first);
+    begin_again(text.postgres, *begin.keep_lock, begin.first);
     return std::make_unique<PgTransaction>(*this, std::string{});
   }
-  std::vector<Step> steps{{text.c_str(), nullptr}};
+  std::vector<Step> steps{{nullptr, as_ours(&statement(text))}};
   for (Statement* statement : begin.first) steps.push_back({nullptr, as_ours(statement)});
   // Prepared, in a pipeline: as a second text of the same query it would cost four times as much.
   std::optional<StatementScope> number;
@@ -192,12 +178,12 @@ std::unique_ptr<OwnTransaction> PgConnection::begin_own(const Begin& begin) {
 
 /// The lock is the session's own for the length of this pipeline, which even a pooler hands to one
 /// server session as a whole.
-void PgConnection::begin_again(const std::string& begin, std::int64_t lock,
+void PgConnection::begin_again(const char* begin, std::int64_t lock,
                                std::span<Statement* const> first) {
   const std::string argument = "(" + std::to_string(lock) + ")";
   const std::string keep = "SELECT pg_catalog.pg_advisory_lock" + argument;
   const std::string give_back = "SELECT pg_catalog.pg_advisory_unlock" + argument;
-  std::vector<Step> steps{{keep.c_str(), nullptr}, {"ROLLBACK", nullptr}, {begin.c_str(), nullptr}};
+  std::vector<Step> steps{{keep.c_str(), nullptr}, {"ROLLBACK", nullptr}, {begin, nullptr}};
   for (Statement* statement : first) steps.push_back({nullptr, as_ours(statement)});
   steps.push_back({give_back.c_str(), nullptr});
   try {
