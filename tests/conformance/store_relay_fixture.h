@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 using store::SubscriptionLog;
 
 /// Encodes as "position:payload;" and refuses what starts with "poison".
-class EncodingSink final : public Sink {
+class EncodingSink : public Sink {
  public:
   SinkFeatures features() const override { return {}; }
   std::optional<std::string> encode(const EventRow& row, Position position,

@@ -113,6 +113,23 @@ Published read_sink(sql::Connection& connection, const std::string& name, Sink& 
   return found;
 }
 
+/// Whether what the sink holds behind the acknowledged position is the batch that was bound there,
+/// or a part of it: then the next relay goes on by itself.
+bool is_bound_batch(sql::Connection& connection, const std::string& name, Sink& sink,
+                    const Published& published, Position bound) {
+  if (published.ids.empty()) return true;
+  SubscriptionLog log{connection, name, sink};
+  log.set_topics(sql::find_subscription(connection, name).value().topics);
+  try {
+    const Batch batch = log.read_journal(bound);
+    return std::equal(published.ids.begin(), published.ids.end(), batch.entries.begin(),
+                      [](EventId id, const BatchEntry& entry) { return id == entry.id; });
+  } catch (const Error& error) {  // No relay can send it any more.
+    if (error.code() != ErrorCode::refused) throw;
+    return false;
+  }
+}
+
 // --- Another cluster: its numbers of transactions mean nothing here ------------------------------
 
 /// A snapshot in which our own transaction has ended and every other one that may still run has
@@ -248,8 +265,11 @@ RebaseResult rebase(sql::Connection& connection, const std::string& subscription
   if (!foreign)
     as_owner("rebase", [&] { result.renumbered = renumber_passed_over(connection, actor); });
   result.acked = result.tail = before.acked.position;
-  // A sink that is ahead of what was ever bound: the same cluster, brought back to an older state.
-  if (!foreign && !moved && published.tail.position <= before.bound) return result;
+  // Else the sink is ahead of what was bound, or has other events there: the same cluster, brought
+  // back to an older state.
+  if (!foreign && !moved && published.tail.position <= before.bound &&
+      is_bound_batch(connection, subscription, sink, published, before.bound))
+    return result;
 
   sql::transact(connection, wait, [&] {
     take_turns(connection);

@@ -34,7 +34,8 @@ inline constexpr std::chrono::milliseconds kRebaseWait{30'000};
 ///
 /// After a failover the numbers of transactions go on, and only the cursor is moved. So they do
 /// when the same cluster, or an SQLite file, was brought back to an older state, which shows by a
-/// sink that is ahead of all that was ever bound. PostgreSQL: after a restore into another cluster
+/// sink that is ahead of all that was ever bound, or has other events than the batch that was bound
+/// and not acknowledged. PostgreSQL: after a restore into another cluster
 /// they mean nothing: then every row of the outbox is stamped anew, which writes all retained rows
 /// once, keeps producers waiting meanwhile and needs the privileges of the schema's owner; cursors
 /// of the other subscriptions are translated too, and each of them has to be rebased before it

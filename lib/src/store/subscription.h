@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/batch.h"
@@ -74,6 +75,9 @@ class SubscriptionLog {
   /// the log after `from`. Entries get positions after `prior`. Nothing is written.
   /// Ends after `kScanPages` pages of the log, however few of their events the filter takes.
   Batch read_page(const Cursor& from, const Tail& prior, const PageLimits& limits);
+
+  /// For whoever only compares, and takes no lease: which topics it takes.
+  void set_topics(std::vector<std::string> topics) { topics_ = std::move(topics); }
 
   /// The batch that holds `position`, read again by its journal row.
   /// @throws Error{refused} if there is no such row, its events are gone, or their hash differs.
