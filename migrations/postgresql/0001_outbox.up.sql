@@ -112,6 +112,7 @@ CREATE INDEX outbox_tx_seq ON outseal.outbox (tx, seq);
 --
 -- A transaction pays for each operand of an expression of PL/pgSQL, needed or not. So one short
 -- expression first tells the usual rows, and what it does not know is looked at one by one.
+-- (Backslashes stand in E'': what they mean in '' is a setting of the caller's.)
 --
 -- In a header's object strings are all that may stand between colons and commas; that it is valid
 -- JSON is known from its type.
@@ -128,7 +129,7 @@ BEGIN
     AND pg_catalog.octet_length(NEW.key) OPERATOR(pg_catalog.<=) 512
     AND NEW.headers::pg_catalog.text OPERATOR(pg_catalog.=) '{}'
     AND (NEW.payload IS NULL) OPERATOR(pg_catalog.<>) (NEW.payload_bytes IS NULL)
-    AND pg_catalog.starts_with(NEW.payload, '\x') IS NOT TRUE
+    AND pg_catalog.starts_with(NEW.payload, E'\\x') IS NOT TRUE
     AND NEW.created_at OPERATOR(pg_catalog.>=) '1970-01-01 00:00:00.001+00'
     AND NEW.created_at OPERATOR(pg_catalog.<) '10000-01-01 00:00:00+00' THEN
     RETURN NEW;
@@ -144,11 +145,12 @@ BEGIN
     WHEN NEW.headers::pg_catalog.text OPERATOR(pg_catalog.<>) '{}' AND (
       pg_catalog.octet_length(NEW.headers::pg_catalog.text) OPERATOR(pg_catalog.>) 65536
       OR NEW.headers::pg_catalog.text OPERATOR(pg_catalog.!~)
-         '^\s*\{(?:\s*"(?:[^"\\]|\\.)*"\s*[:,]?)*\s*\}\s*$') THEN 'outbox_headers_are_strings'
+         E'^\\s*\\{(?:\\s*"(?:[^"\\\\]|\\\\.)*"\\s*[:,]?)*\\s*\\}\\s*$')
+      THEN 'outbox_headers_are_strings'
     WHEN (NEW.payload IS NULL) OPERATOR(pg_catalog.=) (NEW.payload_bytes IS NULL)
       THEN 'outbox_payload_is_one'
-    WHEN pg_catalog.starts_with(NEW.payload, '\x')
-      AND NEW.payload OPERATOR(pg_catalog.~) '^\\x(?:[0-9a-fA-F]{2})*$'
+    WHEN pg_catalog.starts_with(NEW.payload, E'\\x')
+      AND NEW.payload OPERATOR(pg_catalog.~) E'^\\\\x(?:[0-9a-fA-F]{2})*$'
       THEN 'outbox_payload_is_no_hex'
     WHEN NEW.created_at OPERATOR(pg_catalog.<) '1970-01-01 00:00:00.001+00'
       OR NEW.created_at OPERATOR(pg_catalog.>=) '10000-01-01 00:00:00+00'
@@ -174,7 +176,8 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION outseal.check_event() FROM PUBLIC;
-CREATE TRIGGER outbox_check BEFORE INSERT ON outseal.outbox
+CREATE TRIGGER outbox_check BEFORE INSERT OR UPDATE OF created_at, event_id, topic, key, type,
+  content_type, headers, payload, payload_bytes ON outseal.outbox
 FOR EACH ROW EXECUTE FUNCTION outseal.check_event();
 
 -- Appends one event in the caller's transaction and returns its id; without an event_id it makes a
@@ -198,7 +201,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'event % was not appended: a trigger on outseal.outbox dropped its row', id
       USING ERRCODE = 'triggered_data_change_violation',
-            HINT = 'see "\d outseal.outbox" for triggers that are not outseal''s';
+            HINT = 'see which triggers of outseal.outbox are not outseal''s';
   END IF;
   RETURN id;
 END
@@ -222,7 +225,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'event % was not appended: a trigger on outseal.outbox dropped its row', id
       USING ERRCODE = 'triggered_data_change_violation',
-            HINT = 'see "\d outseal.outbox" for triggers that are not outseal''s';
+            HINT = 'see which triggers of outseal.outbox are not outseal''s';
   END IF;
   RETURN id;
 END

@@ -68,6 +68,7 @@ BEGIN
     WHEN pg_catalog.octet_length(NEW.scope) OPERATOR(pg_catalog.>) 255
       OR NEW.scope OPERATOR(pg_catalog.=) '' THEN 'idempotency_scope_length'
     WHEN NEW.attempts OPERATOR(pg_catalog.<) 1 THEN 'idempotency_attempts_positive'
+    WHEN NEW.state IS NULL THEN NULL
     WHEN NEW.state OPERATOR(pg_catalog.=) ANY ('{succeeded,failed}') THEN
       CASE WHEN pg_catalog.num_nulls(NEW.status, NEW.body, NEW.content_type, NEW.completed_at,
                                      NEW.expires_at) OPERATOR(pg_catalog.>) 0

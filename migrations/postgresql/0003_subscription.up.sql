@@ -50,7 +50,7 @@ CREATE TABLE outseal.subscription (
   updated_at      timestamptz NOT NULL,
   CONSTRAINT subscription_pk PRIMARY KEY (name),
   CONSTRAINT subscription_name_valid CHECK (
-    octet_length(name) BETWEEN 1 AND 100 AND name !~ '[^A-Za-z0-9._-]'),
+    octet_length(name) <= 100 AND name <> '' AND name !~ '[^A-Za-z0-9._-]'),
   CONSTRAINT subscription_topics_is_array CHECK (jsonb_typeof(topics) = 'array'),
   CONSTRAINT subscription_state_known CHECK (state IN ('running', 'paused')),
   CONSTRAINT subscription_ack_not_ahead CHECK (acked_position <= bound_position),

@@ -36,6 +36,9 @@ AS $$
 DECLARE
   wanted record;
 BEGIN
+  -- A restore where a role was missing has lost these with what it could not grant.
+  REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outseal FROM PUBLIC;
+  REVOKE ALL ON ALL TABLES IN SCHEMA outseal FROM PUBLIC;
   FOR wanted IN
     SELECT g.role, to_regrole(g.role) IS NOT NULL AS is_there, g.privileges
     FROM (VALUES

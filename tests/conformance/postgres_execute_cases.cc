@@ -346,3 +346,42 @@ TEST_CASE("above READ COMMITTED duplicates of a failure or a success run the han
   }
   CHECK(database.events() == "2");
 }
+
+TEST_CASE("a prepared statement that is gone costs at most one transaction") {
+  struct Paying : ServiceFixture {
+    int keys = 0;
+    Outcome pay() {
+      return execute(*session, operation(std::to_string(++keys)), charging(*session)).outcome;
+    }
+    Paying() { CHECK(pay() == Outcome::executed); }
+  };
+  {
+    Paying f;
+    CHECK_THROWS(f.run("DEALLOCATE nope"));  // The service's own trouble.
+    CHECK(f.pay() == Outcome::executed);
+  }
+  for (const char* gone : {"DEALLOCATE outseal_begin", "DEALLOCATE outseal_complete_with_event",
+                           "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"}) {
+    Paying f;
+    CAPTURE(gone);
+    f.run(gone);
+    CHECK(code_of([&] { return f.pay(); }) == ErrorCode::conflict);
+    CHECK(f.pay() == Outcome::executed);
+  }
+  Paying f;
+  f.run("DEALLOCATE ALL");
+  f.run("PREPARE outseal_begin AS SELECT 1");  // A name of ours.
+  CHECK(code_of([&] { return f.pay(); }) == ErrorCode::invalid_config);
+  CHECK(f.pay() == Outcome::executed);
+  CHECK(f.database.events() == "2");
+}
+
+TEST_CASE("a statement of the service's own that is not there is no conflict") {
+  ServiceFixture f;
+  CHECK(code_of([&] {
+          return execute(*f.session, operation("k"), [&](Transaction&) {
+            CHECK_THROWS(f.run("EXECUTE nope"));
+            return Reply{};
+          });
+        }) == ErrorCode::storage);
+}

@@ -97,6 +97,51 @@ TEST_CASE("a handler that has committed cannot run its own key again") {
   }
 }
 
+TEST_CASE("a record that another execution has stored meanwhile is told of") {
+  ServiceFixture f;
+  const auto other = f.database.session();
+  const Error error = foreign_commit_of([&] {
+    std::ignore = execute(*f.session, operation("k"), [&](Transaction& tx) {
+      append(tx, event("first"));
+      f.run("COMMIT");
+      std::ignore = execute(*other, operation("k"), charging(*other, {.status = 299}));
+      return Reply{};
+    });
+  });
+  CHECK(mentions(error,
+                 "the record of the key (another execution of the key has stored its own,"
+                 " with status 299)"));
+  CHECK(f.database.payloads() == "charged first");
+}
+
+TEST_CASE("a record that a trigger drops after a foreign commit is told of") {
+  ServiceFixture f;
+  f.run(
+      "CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+      "CREATE TRIGGER aa BEFORE INSERT ON outseal.idempotency FOR EACH ROW EXECUTE FUNCTION"
+      " drop_it()");
+  const Error error = foreign_commit_of([&] {
+    std::ignore = execute(*f.session, operation("k"), [&](Transaction&) {
+      f.run("COMMIT");
+      return Reply{};
+    });
+  });
+  CHECK(mentions(error, "the record of the key (a trigger or rule"));
+}
+
+TEST_CASE("a reply that breaks its limits is not kept after a foreign commit") {
+  Fixture f;
+  const Handler handler = [&](Transaction&) {
+    f.run("COMMIT");
+    return Reply{.status = 99'999};
+  };
+  CHECK(f.code_of_execute(handler) == ErrorCode::foreign_commit);
+  const auto known = execute(*f.session, operation("k"), handler);
+  CHECK(known.outcome == Outcome::replayed);
+  CHECK(known.reply->status == 500);
+  CHECK(known.reply->verdict == Verdict::final_failure);
+}
+
 TEST_CASE("what cannot be stored after a foreign commit is named") {
   PostgresDatabase database;
   const auto session = database.session();

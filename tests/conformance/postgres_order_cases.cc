@@ -149,3 +149,18 @@ TEST_CASE("without the proof of order newer events come first") {
   CHECK_FALSE(passes_with_mutant("no_order_check", "events stand in the order of their appends*"));
 }
 #endif
+
+TEST_CASE("an operation whose SQL appends as well writes its events at once") {
+  ServiceFixture f;
+  const Handler handler = [&](Transaction& tx) {
+    append(tx, event("first"));
+    f.run("SELECT outseal.append('t', 'k', 'x', 'second')");
+    append(tx, event("third"));
+    return Reply{};
+  };
+  CHECK(code_of([&] { return execute(*f.session, operation("k"), handler); }) ==
+        ErrorCode::invalid_config);
+  CHECK(execute(*f.session, operation("k"), handler, {.append_at_once = true}).outcome ==
+        Outcome::executed);
+  CHECK(f.database.payloads() == "first second third");
+}

@@ -41,6 +41,37 @@ void check_refused(const PostgresDatabase& database, const std::string& sql,
 
 }  // namespace
 
+TEST_CASE("what a row may hold does not depend on a setting of the caller's") {
+  const PostgresDatabase database;
+  const auto connection = database.open();
+  connection->execute("SET standard_conforming_strings = off; SET escape_string_warning = off");
+  connection->execute("SELECT outseal.append('t', '1', 'x', '1', '{\"a\":\"b\"}')");
+  connection->execute("SELECT outseal.append('t', '1', 'x', 'xyz')");
+  CHECK_THROWS_AS(connection->execute(kInsert + R"(('t', '1', 'x', E'\\x7b7d'))"), const Error&);
+  CHECK(database.events() == "2");
+}
+
+TEST_CASE("a row that is changed later is checked as well") {
+  const PostgresDatabase database;
+  database.open()->execute("SELECT outseal.append('t', '1', 'x', '1')");
+  for (const char* change :
+       {"payload = NULL", "topic = 'no topic'", "content_type = ''", "headers = '[]'"}) {
+    CAPTURE(change);
+    const auto error = said_to(database, std::string{"UPDATE outseal.outbox SET "} + change);
+    REQUIRE(error.has_value());
+    CHECK(error->code() == ErrorCode::constraint);
+  }
+}
+
+TEST_CASE("a rule in the way of an event is named as such") {
+  const PostgresDatabase database;
+  const auto session = database.session();
+  *session << "CREATE RULE mine AS ON INSERT TO outseal.outbox DO INSTEAD NOTHING";
+  Transaction tx{*session};
+  append(tx, event("x"));
+  CHECK(code_of([&] { tx.commit(); }) == ErrorCode::invalid_config);
+}
+
 TEST_CASE("a text keeps each of its characters, however it is appended") {
   const PostgresDatabase database;
   const std::string json = R"({"path":"C:\\new","price":"5 \u20ac","tab":"\t"})";

@@ -120,6 +120,18 @@ schema: USAGE
 schema_migration: SELECT)");
 }
 
+TEST_CASE("a restore that has lost what roles may do is mended by granting it anew") {
+  if (skipped_without_postgres()) return;
+  const Site site;
+  const std::string open =
+      "SELECT count(*) FROM pg_proc p, aclexplode(p.proacl) a"
+      " WHERE p.pronamespace = 'outseal'::regnamespace AND a.grantee = 0";
+  site.ask("GRANT EXECUTE ON FUNCTION outseal.purge_operations(bigint, bigint) TO PUBLIC");
+  REQUIRE(site.ask(open) == "1");
+  site.ask("SELECT outseal.grant_roles()");
+  CHECK(site.ask(open) == "0");
+}
+
 TEST_CASE("a producer that knows the id of another one's event can take it first") {
   if (skipped_without_postgres()) return;
   const Site site;

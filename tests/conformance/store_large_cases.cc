@@ -147,3 +147,16 @@ TEST_CASE("a page of events whose headers are as long as they may be takes no mo
   CHECK(said.starts_with("1:a;2:b;3:b;"));
   CHECK(said.ends_with("3001:b;|"));
 }
+
+TEST_CASE("an event whose payload was erased is parked, and the others flow") {
+  Fixture f;
+  if (f.connection->dialect() == "sqlite") return;  // It has no row without a payload.
+  f.append("erased");
+  f.append("kept");
+  f.execute("SET session_replication_role = replica");  // As a load without triggers does.
+  f.execute("UPDATE outseal.outbox SET payload = NULL WHERE seq = 1");
+  const Batch batch = f.publish();
+  CHECK(batch.size() == 1);
+  REQUIRE(batch.parked.size() == 1);
+  CHECK(batch.parked[0].reason == "it has no payload: somebody has erased it");
+}

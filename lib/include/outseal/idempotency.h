@@ -3,7 +3,7 @@
 // A handler of execute() must not
 //   - end the transaction: no tx.commit(), no COMMIT or ROLLBACK through the session;
 //   - use another transaction on the session, or reconnect or close it; savepoints are fine, but
-//     names that begin with "outseal_" are reserved;
+//     their names and those of prepared statements must not begin with "outseal_";
 //   - do anything outside the database: it may run again.
 #pragma once
 
@@ -106,6 +106,8 @@ struct ExecuteOptions {
   StatementCache* statements = nullptr;
   /// As TransactionOptions::named_statements.
   bool named_statements = true;
+  /// As TransactionOptions::append_at_once.
+  bool append_at_once = false;
   /// As TransactionOptions::isolation.
   Isolation isolation = Isolation::session_default;
 
@@ -134,7 +136,8 @@ using Handler = std::function<Reply(Transaction&)>;
 ///
 /// @throws Error{invalid_argument} if a field or the reply breaks its limit or `handler` is empty;
 ///         nothing is written.
-/// @throws Error{invalid_config} if somebody's trigger drops an event or the record.
+/// @throws Error{invalid_config} if somebody's trigger or rule drops an event or the record, or as
+///         Transaction::commit() does, see ExecuteOptions::append_at_once.
 /// @throws Error{invalid_argument} if the session already has a transaction, if the handler ended
 ///         it, if it executes its own key, or if the session's client_encoding is not UTF8.
 /// @throws Error{schema_missing} if the database has no outseal schema.

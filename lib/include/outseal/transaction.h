@@ -52,8 +52,9 @@ struct TransactionOptions {
   /// where the next transaction may meet another server session.
   bool named_statements = true;
   /// PostgreSQL: writes each event when it is appended, in a round trip of its own. Needed by a
-  /// service whose triggers or SQL also append events, between its own calls of append(): without
-  /// it those would come first, which commit() refuses. Off by default: events travel with COMMIT.
+  /// service whose triggers or SQL also append events beside its own calls of append(): without it
+  /// their order would not be known, which commit() refuses. Off by default: events travel with
+  /// COMMIT.
   bool append_at_once = false;
   /// PostgreSQL: as in BEGIN ISOLATION LEVEL. Set it here: SET TRANSACTION comes too late, because
   /// the transaction's number has been read by then.
@@ -146,7 +147,7 @@ class Transaction {
   ///         it again.
   /// @throws Error{constraint} if an event is refused, for example because its id is already in the
   ///         outbox; nothing is committed.
-  /// @throws Error{invalid_config} if something else appended events in between (PostgreSQL): see
+  /// @throws Error{invalid_config} if something else appended events as well (PostgreSQL): see
   ///         TransactionOptions::append_at_once; nothing is committed.
   /// @throws Error{invalid_argument} if a statement of the service that writes is not finished
   ///         (SQLite), or as the constructor does; nothing is committed.

@@ -227,8 +227,9 @@ class Connection {
   /// Whether statements can travel with BEGIN and COMMIT, so that writes are better put off.
   virtual bool pipelines() const { return false; }
 
-  /// SQLite: the length of an event's payload, without reading it; 0 if there is no such event.
-  virtual std::uint64_t payload_bytes(std::int64_t seq);
+  /// The length of an event's payload that did not come with its row, without reading it (SQLite);
+  /// 0 if there is no such event, nothing if it has no payload.
+  virtual std::optional<std::uint64_t> payload_bytes(std::int64_t seq);
   /// SQLite: no value or row of more bytes is read. Error{storage} then has this detail_code.
   static constexpr std::string_view kTooBig = "18";
   virtual void limit_values(std::uint64_t /*bytes*/) {}

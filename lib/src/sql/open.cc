@@ -30,9 +30,7 @@ EventId Statement::event_id(int column) const {
   return EventId::parse(text(column)).value_or(EventId{});
 }
 
-std::uint64_t Connection::payload_bytes(std::int64_t /*seq*/) {
-  throw Error{ErrorCode::internal, "payload_bytes", "the length comes with the row"};
-}
+std::optional<std::uint64_t> Connection::payload_bytes(std::int64_t /*seq*/) { return {}; }
 
 std::int64_t Statement::row_count() const {
   throw Error{ErrorCode::internal, "step", "this database gives rows one by one"};

@@ -157,10 +157,11 @@ const Text kInsertMissingOperation{
     .postgres = OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4", "$5", "$6", "$7",
                                       "$8") " ON CONFLICT DO NOTHING"};
 
-void insert_missing_operation(Connection& connection, const NewRecord& record) {
+bool insert_missing_operation(Connection& connection, const NewRecord& record) {
   run(connection, kDeleteExpiredOperation, Bytes{record.key_hash});
   const StatementScope insert{bind_record(connection, kInsertMissingOperation, record)};
   insert->step();
+  return connection.changes() == 1;
 }
 
 }  // namespace outseal::sql

@@ -77,7 +77,8 @@ Statement& delete_expired_operation(Connection& connection, std::string_view key
 Statement& complete_operation(Connection& connection, const NewRecord& record,
                               std::string_view transaction);
 /// Inside the caller's transaction: stores a record unless the key has one that counts.
-void insert_missing_operation(Connection& connection, const NewRecord& record);
+/// @returns whether it did.
+bool insert_missing_operation(Connection& connection, const NewRecord& record);
 
 // Their plans are tested.
 extern const Text kFindOperation;

@@ -46,9 +46,9 @@ void throw_clearer(const Error& error, std::string_view operation, std::string_v
     case sql::Refusal::overtaken:
       throw Error{ErrorCode::invalid_config,
                   operation,
-                  "a trigger or SQL of the service appended events to the same transaction, which "
-                  "would come before ones that it appended earlier",
-                  {.hint = "set TransactionOptions::append_at_once"}};
+                  "a trigger or SQL of the service appended events to the same transaction: their "
+                  "order beside those of append() would not be known",
+                  {.hint = "set append_at_once in TransactionOptions or ExecuteOptions"}};
     case sql::Refusal::another_transaction:
       throw Error{ErrorCode::storage,
                   operation,
@@ -57,6 +57,11 @@ void throw_clearer(const Error& error, std::string_view operation, std::string_v
     case sql::Refusal::none:
       break;
   }
+  if (error.detail_code() == "0A000")  // What PostgreSQL says of a rule in the way of our INSERT.
+    throw Error{ErrorCode::invalid_config,
+                operation,
+                error.message(),
+                {.hint = "drop the rule: outseal's tables take none", .detail_code = "0A000"}};
   const bool of_outbox =
       error.table().ends_with("outbox") || error.constraint().starts_with("outbox_");
   if (error.code() != ErrorCode::constraint || subject.empty() || !of_outbox) throw Error{error};

@@ -26,8 +26,10 @@ inline std::optional<std::string> complete(sql::Connection& connection,
   const bool has_payload = row.has_payload();
   std::uint64_t bytes = event.payload.size();
   if (!has_payload) {
-    const auto known = row.payload_bytes();
-    bytes = known ? *known : connection.payload_bytes(event.seq.value());
+    auto known = row.payload_bytes();
+    if (!known) known = connection.payload_bytes(event.seq.value());
+    if (!known) return "it has no payload: somebody has erased it";
+    bytes = *known;
   }
   if (bytes > bytes_max && !mutant("no_length_check"))
     return "its payload of " + std::to_string(bytes) +

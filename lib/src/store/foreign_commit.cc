@@ -40,8 +40,7 @@ class Settlement {
  private:
   static void insert(sql::Connection& to, std::span<const sql::NewEvent> events) {
     store::in_parts(events, [&](std::span<const sql::NewEvent> part) {
-      const sql::StatementScope statement{sql::append_events(to, part)};
-      statement->step();
+      store::run_insert(sql::append_events(to, part), part);
     });
   }
 
@@ -72,8 +71,7 @@ class Settlement {
     try {
       transact(record);
     } catch (const Error& error) {
-      missing_ =
-          "the record of the key, so that the operation would run again (" + error.message() + ')';
+      missing_ = "the record of the key (" + error.message() + ')';
     }
   }
 

@@ -79,6 +79,7 @@ class Execution {
     impl->session = session_;
     impl->connection = connection_;
     impl->options.isolation = options_.isolation;
+    impl->options.append_at_once = options_.append_at_once;
     impl->begin(first);
     Transaction tx = Transaction::Impl::make(impl);
     sql::OperationClaim found = sql::read_claim(claim);
@@ -174,9 +175,25 @@ class Execution {
     const State state = tx.impl().state();
     if (state == State::in_doubt) tx.impl().require_open("execute");
     if (state != State::committed) return;
+    const Reply kept = storable(reply);
     tx.impl().settle_foreign_commit("execute", [&](sql::Connection& beside) {
-      sql::insert_missing_operation(beside, record_of(reply));
+      if (sql::insert_missing_operation(beside, record_of(kept))) return;
+      const auto found = sql::find_operation(beside, hash_);
+      if (!found) throw_dropped("execute", name_of_table(beside, "idempotency"));
+      throw Error{ErrorCode::conflict, "execute",
+                  "another execution of the key has stored its own, with status " +
+                      std::to_string(found->status)};
     });
+  }
+
+  /// A reply that breaks its limits says nothing that could be kept.
+  Reply storable(const Reply& reply) const {
+    try {
+      validate_reply(reply, options_);
+      return reply;
+    } catch (const Error&) {
+      return {.verdict = Verdict::final_failure, .status = 500};
+    }
   }
 
   sql::NewRecord record_of(const Reply& reply) const {

@@ -71,16 +71,19 @@ void PgConnection::begin(milliseconds wait) {
 void PgConnection::commit(milliseconds /*wait: a commit waits for no lock*/,
                           std::span<Statement* const> last) {
   const PGTransactionStatusType status = PQtransactionStatus(live());
-  if (status == PQTRANS_INERROR)
+  if (status == PQTRANS_INERROR) {
+    // A prepared statement that the service does not have is as absent the next time.
+    const bool conflict = is_conflict(watch_->failure) && watch_->failure != "26000";
     throw Error{
-        is_conflict(watch_->failure) ? ErrorCode::conflict : ErrorCode::storage,
+        conflict ? ErrorCode::conflict : ErrorCode::storage,
         "commit",
         "an earlier error ended the transaction; nothing was committed",
-        {.hint = is_conflict(watch_->failure)
+        {.hint = conflict
                      ? "roll back and run the whole transaction again"
                      : "a statement failed and its error was passed over: let it reach the caller, "
                        "or return to a savepoint",
          .detail_code = watch_->failure}};
+  }
   if (status != PQTRANS_INTRANS)
     throw Error{ErrorCode::unreachable,
                 "commit",

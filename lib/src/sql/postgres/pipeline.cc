@@ -38,7 +38,7 @@ void PgConnection::run(PgStatement& statement) {
     result.reset(PQexecParams(live(), statement.sql(), with.count(), nullptr, values,
                               with.lengths(), with.formats(), 1));
   } else {
-    const std::string name = statement.name();
+    const std::string name = statement.name(watch_->names);
     if (!is_prepared(statement)) {
       result.reset(PQprepare(live(), name.c_str(), statement.sql(), 0, nullptr));
       if (!is_fine(result.get())) throw error_of(handle_, result.get(), "prepare");
@@ -91,11 +91,12 @@ bool PgConnection::send(const Step& step) {
     return PQsendQueryParams(handle_, step.sql, 0, nullptr, nullptr, nullptr, nullptr, 1) != 0;
   Parameters& with = step.statement->parameters();
   const char* const* values = with.values();
-  const int sent = wants_name(*step.statement)
-                       ? PQsendQueryPrepared(handle_, step.statement->name().c_str(), with.count(),
-                                             values, with.lengths(), with.formats(), 1)
-                       : PQsendQueryParams(handle_, step.statement->sql(), with.count(), nullptr,
-                                           values, with.lengths(), with.formats(), 1);
+  const int sent =
+      wants_name(*step.statement)
+          ? PQsendQueryPrepared(handle_, step.statement->name(watch_->names).c_str(), with.count(),
+                                values, with.lengths(), with.formats(), 1)
+          : PQsendQueryParams(handle_, step.statement->sql(), with.count(), nullptr, values,
+                              with.lengths(), with.formats(), 1);
   return sent != 0;
 }
 
@@ -114,8 +115,8 @@ std::vector<PgConnection::Answer> PgConnection::send_all(std::span<const Step> s
   bool sent = true;
   for (const Step& step : steps) {
     if (step.statement != nullptr && wants_name(*step.statement) && !is_prepared(*step.statement)) {
-      sent = sent && PQsendPrepare(handle_, step.statement->name().c_str(), step.statement->sql(),
-                                   0, nullptr) != 0;
+      sent = sent && PQsendPrepare(handle_, step.statement->name(watch_->names).c_str(),
+                                   step.statement->sql(), 0, nullptr) != 0;
       answers.push_back({step.statement, true});
     }
     sent = sent && send(step);

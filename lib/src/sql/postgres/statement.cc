@@ -46,7 +46,8 @@ constexpr std::array kRules{
     CodeRule{"26000", ErrorCode::conflict,
              "behind a transaction pooler set named_statements = false"},
     CodeRule{"42P05", ErrorCode::invalid_config,
-             "behind a transaction pooler set named_statements = false"},
+             "behind a transaction pooler set named_statements = false; else run it again: it takes"
+             " other names"},
     CodeRule{"25P02", ErrorCode::storage, "an earlier error ended the transaction: roll it back"},
     CodeRule{
         "25006", ErrorCode::refused,
@@ -61,7 +62,8 @@ constexpr std::array kRules{
     CodeRule{"42703", ErrorCode::schema_mismatch, "run: outseal-migrate status --db URL"},
     CodeRule{"42883", ErrorCode::schema_mismatch, "run: outseal-migrate status --db URL"},
     CodeRule{"42501", ErrorCode::denied,
-             "grant the user one of outseal's roles; to migrate, own the schema or the database"},
+             "grant the user one of outseal's roles, and the roles their privileges: SELECT"
+             " outseal.grant_roles(); to migrate, own the schema and the database"},
     CodeRule{"28", ErrorCode::denied, "check user and password; ~/.pgpass and PGPASSWORD work"},
     CodeRule{"53300", ErrorCode::unreachable, "all connections are taken: raise max_connections"},
     CodeRule{"53", ErrorCode::storage, "the server ran out of disk or memory"},
@@ -163,7 +165,8 @@ Error error_of(PGconn* connection, const PGresult* result, std::string_view oper
   std::string message = primary;
   // Which event it is: of no other table's row may a value be shown.
   if (std::string_view{state} == "23505" && schema == "outseal" && table == "outbox")
-    message += "; " + field(result, PG_DIAG_MESSAGE_DETAIL);
+    if (const std::string detail = field(result, PG_DIAG_MESSAGE_DETAIL); !detail.empty())
+      message += "; " + detail;
   return Error{rule != nullptr ? rule->code : ErrorCode::internal,
                operation,
                message,

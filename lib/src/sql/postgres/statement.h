@@ -107,7 +107,10 @@ class PgStatement final : public Statement {
   const char* sql() const { return ours_ != nullptr ? ours_->postgres : free_.c_str(); }
   const Text* ours() const { return ours_; }
   /// By which one of ours is prepared on the server.
-  std::string name() const { return "outseal_" + std::string{ours_->name}; }
+  std::string name(unsigned number) const {
+    std::string name = "outseal_" + std::string{ours_->name};
+    return number == 0 ? name : name + '_' + std::to_string(number);
+  }
   Setting setting() const { return ours_ != nullptr ? ours_->setting : Setting{}; }
   Parameters& parameters() { return parameters_; }
   /// Its rows; the next step() is the first of them.

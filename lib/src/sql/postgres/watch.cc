@@ -38,14 +38,28 @@ void note_tag(Watch& watch, std::string_view tag) {
   if (back || commits) seen.suspect = true;
 }
 
+/// Whether the error is that a prepared statement of ours is gone, or that its name is taken: the
+/// service has used it, or several sessions share the server's. The message may be translated.
+bool lost_names(std::string_view state, const PGresult* result) {
+  const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  return (state == "26000" || state == "42P05") && message != nullptr &&
+         std::string_view{message}.find("outseal_") != std::string_view::npos;
+}
+
+void note_failure(Watch& watch, std::string_view state, const PGresult* result) {
+  if (lost_names(state, result)) {
+    watch.prepared.clear();
+    ++watch.names;
+  }
+  if (watch.failure.empty()) watch.failure = state;
+}
+
 void note_result(Watch& watch, const PGresult* result) {
   ++watch.statements;
-  if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+  if (PQresultStatus(result) == PGRES_COMMAND_OK)
     note_tag(watch, PQcmdStatus(const_cast<PGresult*>(result)));
-  } else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE)) {
-    if (std::string_view{state} == "26000") watch.prepared.clear();
-    if (watch.failure.empty()) watch.failure = state;
-  }
+  else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE))
+    note_failure(watch, state, result);
 }
 
 void note_end(Watch& watch) {

@@ -32,7 +32,10 @@ using Address = std::vector<std::pair<std::string, std::string>>;
 /// What we know of a connection that services use as well: libpq tells us of each result on it.
 /// Shared by libpq and whoever wraps the handle, so that it outlives the connection.
 struct Watch {
+  /// Statements of ours that the server has, and the number that stands in their names: raised when
+  /// nobody knows any more which it has.
   std::unordered_set<const Text*> prepared;
+  unsigned names = 0;
   std::string failure;           ///< SQLSTATE of the error that has failed the transaction at hand.
   std::uint64_t statements = 0;  ///< How many results there were.
   bool gone = false;             ///< The handle was closed: it must not be touched any more.

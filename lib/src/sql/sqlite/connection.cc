@@ -126,7 +126,7 @@ class SqliteConnection final : public Connection {
 
   bool in_transaction() const override { return sqlite3_get_autocommit(handle_) == 0; }
 
-  std::uint64_t payload_bytes(std::int64_t seq) override {
+  std::optional<std::uint64_t> payload_bytes(std::int64_t seq) override {
     sqlite3_blob* payload = nullptr;
     const int result =
         sqlite3_blob_open(handle_, "main", "outseal_outbox", "payload", seq, 0, &payload);
