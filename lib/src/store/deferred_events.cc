@@ -57,11 +57,6 @@ void throw_clearer(const Error& error, std::string_view operation, std::string_v
     case sql::Refusal::none:
       break;
   }
-  if (error.detail_code() == "0A000")  // What PostgreSQL says of a rule in the way of our INSERT.
-    throw Error{ErrorCode::invalid_config,
-                operation,
-                error.message(),
-                {.hint = "drop the rule: outseal's tables take none", .detail_code = "0A000"}};
   const bool of_outbox =
       error.table().ends_with("outbox") || error.constraint().starts_with("outbox_");
   if (error.code() != ErrorCode::constraint || subject.empty() || !of_outbox) throw Error{error};

@@ -158,6 +158,12 @@ Error error_of(PGconn* connection, const PGresult* result, std::string_view oper
                  {.hint = "see its policies in psql: \\d outseal.*; drop them, or let the user see "
                           "all rows: ALTER ROLE ... BYPASSRLS",
                   .detail_code = state}};
+  // Only of a rule: what a service's own function says of a feature has another source.
+  if (function != nullptr && std::string_view{function} == "RewriteQuery")
+    return Error{ErrorCode::invalid_config,
+                 operation,
+                 primary,
+                 {.hint = "drop the rule: outseal's tables take none", .detail_code = state}};
   const CodeRule* rule = rule_of(state);
   const bool advised = rule != nullptr && !rule->hint.empty();
   const std::string schema = field(result, PG_DIAG_SCHEMA_NAME);
