@@ -77,7 +77,7 @@ std::string findings_of(const CheckResult& check) {
   add(life.opened, "new");
   add(life.closed, "closed");
   add(life.decided, "decided");
-  add(check.report.beyond(), "more not listed");
+  add(check.life.unnamed, "more not listed");
   return text;
 }
 
@@ -138,7 +138,7 @@ JsonObject json_of(const CheckResult& check) {
   object.add("record", "check").add("check", check.name).add_raw("looked_at", counts.text());
   object.add("open", check.life.open).add("opened", check.life.opened);
   object.add("closed", check.life.closed).add("decided", check.life.decided);
-  object.add("not_listed", check.report.beyond()).add_raw("not_checked", "[" + skips + "]");
+  object.add("not_listed", check.life.unnamed).add_raw("not_checked", "[" + skips + "]");
   object.add("elapsed_ms", check.report.elapsed_ms);
   return object;
 }

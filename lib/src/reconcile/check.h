@@ -97,6 +97,8 @@ class Report {
   explicit Report(std::size_t findings_max) : findings_max_{findings_max} {}
 
   void found(Finding finding);
+  /// More of them that are not worth reading: they are only counted.
+  void found_more(std::uint64_t count) { beyond_ += count; }
   void looked_at(std::string_view what, std::uint64_t count);
   void skip(Skip skip) { skips_.push_back(std::move(skip)); }
 
