@@ -71,6 +71,19 @@ class Progress {
   std::vector<std::string> titles_;
 };
 
+void note_missing_roles(sql::Connection& connection, bool json) {
+  std::string names;
+  std::string statements;
+  for (const std::string& role : store::missing_roles(connection)) {
+    names += (names.empty() ? "" : ", ") + role;
+    statements += "CREATE ROLE " + role + "; ";
+  }
+  if (!names.empty())
+    print_note(json, "roles that do not exist were granted nothing: " + names,
+               "let a user who may create roles run: " + statements +
+                   "then, as the schema's owner: SELECT outseal.grant_roles();");
+}
+
 int up(const Settings& settings) {
   const std::uint32_t target = target_of(settings);
   const bool json = settings.toggle(Option::json);
@@ -78,6 +91,7 @@ int up(const Settings& settings) {
   Progress progress{"applied", json};
   store::migrate_up(*connection, target, std::ref(progress));
   progress.finish(*connection);
+  if (target == store::newest_version(connection->dialect())) note_missing_roles(*connection, json);
   const std::string mode = store::journal_mode(*connection);
   if (!mode.empty() && mode != "wal")
     print_note(json, "the database has journal_mode=" + mode,

@@ -86,6 +86,10 @@ struct ScriptOptions {
 /// same bytes whenever it is called.
 std::string migration_script(std::string_view dialect, const ScriptOptions& options);
 
+/// The roles that the newest version wants and that nobody has made, for the migration may not have
+/// been allowed to; what they were to be granted is granted once they are there. Empty on SQLite.
+std::vector<std::string> missing_roles(sql::Connection& connection);
+
 /// SQLite's journal mode, for example "wal"; empty for other databases.
 std::string journal_mode(sql::Connection& connection);
 
