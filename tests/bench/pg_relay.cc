@@ -64,7 +64,7 @@ class WatchedSink final : public Sink {
   std::shared_ptr<Deliveries> deliveries_;
 };
 
-/// What outseal-relay takes on PostgreSQL if it is not told otherwise (tools/relay_run.cc).
+/// What outseal-relay takes on PostgreSQL if it is not told otherwise (tools/relay/relay_run.cc).
 constexpr store::PageLimits kPage{.events_max = 5'000, .bytes_max = 4U << 20U};
 
 relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& options,

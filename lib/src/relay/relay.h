@@ -17,7 +17,7 @@
 
 namespace outseal::relay {
 
-/// What a relay needs to know. Ranges are checked where the options are read (tools/options.cc).
+/// What a relay needs to know. Ranges are checked where options are read (tools/cli/options.cc).
 struct RelayOptions {
   Url database;
   SubscriptionSpec subscription;

@@ -11,7 +11,7 @@
 namespace outseal::store {
 namespace {
 
-/// No lease is longer (tools/option_table.cc). One that seems to be was written before the clock
+/// No lease is longer (tools/cli/option_table.cc). One that seems to be was written before the clock
 /// was set back, and must not lock everybody out for that long.
 constexpr std::chrono::milliseconds kLeaseMax = std::chrono::hours{1};
 
