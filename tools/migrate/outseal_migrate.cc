@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/text.h"
-#include "console.h"
-#include "database.h"
-#include "options.h"
+#include "cli/console.h"
+#include "cli/database.h"
+#include "cli/options.h"
 #include "outseal/error.h"
 #include "store/migrations.h"
 

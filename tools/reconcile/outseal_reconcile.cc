@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "options.h"
+#include "cli/options.h"
 #include "reconcile/check.h"
 #include "reconcile_commands.h"
 

@@ -1,8 +1,8 @@
 // The commands of outseal-reconcile, one file for the run and one for the findings.
 #pragma once
 
-#include "console.h"
-#include "options.h"
+#include "cli/console.h"
+#include "cli/options.h"
 #include "reconcile/check.h"
 
 namespace outseal::tools {

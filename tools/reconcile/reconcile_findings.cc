@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "base/text.h"
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "reconcile/findings.h"
 #include "reconcile_commands.h"
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "outseal/error.h"
 #include "reconcile/run.h"
 #include "reconcile_commands.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "config_file.h"
+#include "cli/config_file.h"
 #include "outseal/error.h"
 #include "sinks/factory.h"
 #include "sinks/file_segments.h"

@@ -1,7 +1,7 @@
 // Where outseal-reconcile reads each subscription's sink.
 #pragma once
 
-#include "options.h"
+#include "cli/options.h"
 #include "reconcile/check.h"
 #include "sql/connection.h"
 

@@ -1,5 +1,5 @@
 // outseal-relay: publishes the outbox, shows how far it is, decides about parked events.
-#include "options.h"
+#include "cli/options.h"
 #include "relay_commands.h"
 #include "sinks/factory.h"
 

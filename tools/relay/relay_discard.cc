@@ -1,8 +1,8 @@
 // outseal-relay discard: gives up the events of topics that no subscription takes.
 #include <string>
 
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "relay_commands.h"
 #include "relay_plan.h"
 #include "store/topics.h"

@@ -1,8 +1,8 @@
 // outseal-relay move, remove: an operator gives a subscription another sink, or gives it up.
 #include <string>
 
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "outseal/error.h"
 #include "relay_commands.h"
 #include "sink_choice.h"

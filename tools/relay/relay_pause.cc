@@ -1,8 +1,8 @@
 // outseal-relay pause, resume: an operator stops a subscription without stopping its relays.
 #include <string>
 
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "relay_commands.h"
 #include "store/pause.h"
 

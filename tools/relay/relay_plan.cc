@@ -5,7 +5,7 @@
 #include <random>
 #include <string>
 
-#include "database.h"
+#include "cli/database.h"
 #include "model/limits.h"
 #include "outseal/error.h"
 #include "sinks/factory.h"

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "cli/options.h"
 #include "model/sink.h"
-#include "options.h"
 #include "relay/relay.h"
 #include "sink_choice.h"
 #include "store/retention.h"

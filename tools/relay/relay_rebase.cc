@@ -1,8 +1,8 @@
 // outseal-relay rebase: lets a subscription go on after a failover, a restore or a copy.
 #include <string>
 
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "outseal/error.h"
 #include "relay_commands.h"
 #include "sink_choice.h"

@@ -14,13 +14,13 @@
 #include <thread>
 #include <vector>
 
-#include "console.h"
+#include "cli/console.h"
+#include "cli/signals.h"
 #include "outseal/error.h"
 #include "relay/relay.h"
 #include "relay/retention_task.h"
 #include "relay_commands.h"
 #include "relay_plan.h"
-#include "signals.h"
 
 namespace outseal::tools {
 

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "base/text.h"
-#include "console.h"
-#include "database.h"
+#include "cli/console.h"
+#include "cli/database.h"
 #include "relay_commands.h"
 #include "store/status.h"
 

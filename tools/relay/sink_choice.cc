@@ -1,6 +1,6 @@
 #include "sink_choice.h"
 
-#include "database.h"
+#include "cli/database.h"
 #include "outseal/error.h"
 #include "sinks/factory.h"
 

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "base/url.h"
+#include "cli/options.h"
 #include "model/sink.h"
-#include "options.h"
 
 namespace outseal::tools {
 
