@@ -32,7 +32,8 @@ const OptionRow* find_subscription_key(std::string_view key) {
   if (key == "name") return &row_of(Option::subscription);
   if (key == "subscription") return nullptr;
   const OptionRow* const row = find_config_key(key);
-  return row != nullptr && is_of_subscription(row->option) ? row : nullptr;
+  const bool may = row != nullptr && row->per_subscription != PerSubscription::no;
+  return may ? row : nullptr;
 }
 
 std::string place_of(const std::string& path, const toml::source_region& source) {
@@ -69,7 +70,7 @@ void take(const OptionRow& row, const std::string& where, const toml::key& key,
     refuse(where, name + " must be " + (is_number ? "an integer" : "text"),
            is_number
                ? "write " + name + " = " +
-                     (row.fallback.empty() ? std::to_string(row.min) : std::string{row.fallback})
+                     (row.fallback().empty() ? std::to_string(row.values.min) : row.fallback())
                : "write it in quotes");
   }
   const std::string origin = where + " " + name;

@@ -40,7 +40,7 @@ std::string value_of(const OptionRow& row) {
 
 std::string range_of(const OptionRow& row) {
   if (row.kind != OptionKind::number) return {};
-  return std::to_string(row.min) + " to " + std::to_string(row.max);
+  return std::to_string(row.values.min) + " to " + std::to_string(row.values.max);
 }
 
 /// "Default 50, range 1 to 60000; OUTSEAL_POLL_MAX_MS, poll_max_ms."
@@ -49,7 +49,7 @@ std::string origin_of(const OptionRow& row) {
   const auto add = [&text](const std::string& part) {
     if (!part.empty()) text += (text.empty() ? "" : ", ") + part;
   };
-  if (!row.fallback.empty()) add("default " + std::string{row.fallback});
+  if (!row.fallback().empty()) add("default " + row.fallback());
   if (row.kind == OptionKind::number) add("range " + range_of(row));
   if (row.scope == OptionScope::everywhere || row.scope == OptionScope::environment)
     add(row.environment_name());
@@ -109,7 +109,7 @@ std::string help_markdown(const Program& program) {
     for (std::size_t at = 0; (at = value.find('|', at)) != std::string::npos; at += 2)
       value.insert(at, 1, '\\');
     text += "| `" + row.flag() + value + "` | " + commands + " | ";
-    text += (row.fallback.empty() ? "" : "`" + std::string{row.fallback} + "`") + " | ";
+    text += (row.fallback().empty() ? "" : "`" + row.fallback() + "`") + " | ";
     text += range_of(row) + " | ";
     if (row.scope == OptionScope::everywhere || row.scope == OptionScope::environment)
       text += "`" + row.environment_name() + "`";

@@ -35,9 +35,9 @@ void check_value(const OptionRow& row, const std::string& where, const std::stri
     const auto [stop, fault] = std::from_chars(value.data(), end, number);
     if (fault == std::errc::invalid_argument || stop != end)
       refuse(where, "'" + value + "' is no whole number");
-    if (fault != std::errc{} || number < row.min || number > row.max)
-      refuse(where, value + " is out of range: " + std::to_string(row.min) + " to " +
-                        std::to_string(row.max));
+    if (fault != std::errc{} || number < row.values.min || number > row.values.max)
+      refuse(where, value + " is out of range: " + std::to_string(row.values.min) + " to " +
+                        std::to_string(row.values.max));
   } else if (row.kind == OptionKind::choice) {
     for (const std::string& known : split(row.value, '|'))
       if (known == value) return;
@@ -96,11 +96,11 @@ std::string names_of(const std::vector<ConfigTable>& tables) {
 
 /// What is one subscription's alone cannot be said of several at once.
 void refuse_for_several(const Call& call, std::size_t count) {
-  for (const Option option : {Option::sink, Option::topics, Option::event_source})
-    if (const auto origin = call.origins.find(option); origin != call.origins.end())
-      refuse(origin->second,
+  for (const auto& [option, origin] : call.origins)
+    if (const OptionRow& row = row_of(option); row.per_subscription == PerSubscription::must)
+      refuse(origin,
              "belongs to one subscription, and the configuration file has " + std::to_string(count),
-             "pick one with --subscription NAME, or write " + row_of(option).config_key() +
+             "pick one with --subscription NAME, or write " + row.config_key() +
                  " in each [[subscription]]");
 }
 
@@ -142,13 +142,13 @@ Settings complete(const Command& command, const Call& call, const ConfigTable* t
     }
     const bool is_required = std::find(command.required.begin(), command.required.end(), option) !=
                              command.required.end();
-    if (!values.contains(option) && !row.fallback.empty() && !is_required)
-      values[option] = {std::string{row.fallback}};
+    if (!values.contains(option) && !row.fallback().empty() && !is_required)
+      values[option] = {row.fallback()};
   }
   for (const Option option : command.required) {
     if (values.contains(option)) continue;
     const OptionRow& row = row_of(option);
-    if (table != nullptr && is_of_subscription(option))
+    if (table != nullptr && row.per_subscription != PerSubscription::no)
       refuse(table->place, "[[subscription]] " + table->name() + " has no " + row.config_key(),
              "write " + row.config_key() + " = \"" + std::string{row.value} + "\" in it");
     refuse(std::string{command.path}, row.flag() + " is missing", missing_hint(row));

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -84,6 +85,22 @@ enum class OptionScope {
   positional,    ///< An argument without a flag.
 };
 
+/// Whether a [[subscription]] table of the configuration file may say it for itself.
+enum class PerSubscription {
+  no,
+  may,   ///< A flag or variable holds for all of them.
+  must,  ///< No two have the same: a flag or variable needs a single one.
+};
+
+/// The default of an option, and for numbers the range; the unit is the end of the option's name.
+/// What the library knows comes from its options structs.
+struct OptionValues {
+  std::string_view text = {};  ///< Default of what is no number; empty: none.
+  std::optional<std::uint64_t> number = {};
+  std::uint64_t min = 0;
+  std::uint64_t max = 0;
+};
+
 /// One row of the table. From `name` "batch-events" follow the flag --batch-events, the environment
 /// variable OUTSEAL_BATCH_EVENTS and the configuration key batch_events.
 struct OptionRow {
@@ -92,20 +109,19 @@ struct OptionRow {
   std::string_view value;  ///< Placeholder in --help: "URL", "N"; a choice lists its values: "a|b".
   OptionKind kind;
   OptionScope scope;
-  std::string_view fallback;  ///< Empty: no default.
-  std::uint64_t min;          ///< For numbers; the unit is the end of the name.
-  std::uint64_t max;
+  OptionValues values;
   std::string_view help;  ///< Meaning, and what is traded when it grows.
+  PerSubscription per_subscription = PerSubscription::no;
 
   std::string flag() const;
+  /// The default; empty: none.
+  std::string fallback() const;
   std::string environment_name() const;
   std::string config_key() const;
 };
 
 const OptionRow& row_of(Option option);
-/// True if a [[subscription]] table of the configuration file may say it for itself.
-bool is_of_subscription(Option option);
-/// The keys of such a table.
+/// The keys of a [[subscription]] table.
 std::string subscription_keys();
 const std::array<OptionRow, kOptionCount>& option_table();
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cli/config_file.h"
+#include "model/subscription.h"
 #include "outseal/error.h"
 #include "sinks/factory.h"
 #include "sinks/file_segments.h"
@@ -75,7 +76,7 @@ NamedSinks named_sinks(const Settings& settings, const std::vector<SubscriptionI
   if (!config.subscriptions.empty()) return named;
   const auto name = config.top.values.find(Option::subscription);
   take_table(config.top,
-             name == config.top.values.end() ? std::string{row_of(Option::subscription).fallback}
+             name == config.top.values.end() ? std::string{SubscriptionSpec::kNameDefault}
                                              : name->second.front(),
              named);
   return named;

@@ -95,9 +95,7 @@ relay::RelayOptions relay_options_of(const Settings& settings, const SinkChoice&
   options.subscription.start =
       settings.text(Option::start) == "now" ? Start::now : Start::beginning;
   check_name(settings, options.subscription);
-  // Round trips and commits over a network cost more than memory.
-  if (options.database.scheme == "postgresql")
-    options.page = {.events_max = 5'000, .bytes_max = 4U << 20U};
+  if (options.database.scheme == "postgresql") options.page = store::kServerPage;
   if (settings.has(Option::batch_events))
     options.page.events_max = settings.number(Option::batch_events);
   if (settings.has(Option::batch_bytes))

@@ -16,6 +16,7 @@
 
 #include "cli/console.h"
 #include "cli/signals.h"
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "relay/relay.h"
 #include "relay/retention_task.h"
@@ -30,9 +31,6 @@ using std::chrono::steady_clock;
 
 /// How often a busy relay says how far it is.
 constexpr std::chrono::seconds kProgressPause{10};
-/// How long after a stop a subscription may take to end: within the 10 s of tools/README.md, and
-/// more than a relay needs for all that it waits for knowingly.
-constexpr std::chrono::milliseconds kEndWait{9'500};
 
 /// The level at which an event of the relay is logged; those that need no operator are informative.
 std::string_view level_of(std::string_view event) {
@@ -116,7 +114,7 @@ class Crew {
         endings_(plans_.size()),
         is_many_{plans_.size() > 1} {}
 
-  /// Returns once all have ended, or kEndWait after a stop without those that have not.
+  /// Returns once all have ended, or kSubscription after a stop without those that have not.
   static std::vector<Ending> run(const std::shared_ptr<Crew>& crew,
                                  std::vector<std::unique_ptr<Sink>> sinks,
                                  const std::stop_token& stop) {
@@ -193,7 +191,8 @@ class Crew {
                          [](const Ending& ending) { return ending.has_ended; });
     };
     std::unique_lock lock{mutex_};
-    if (!ended_.wait(lock, stop, all_ended)) ended_.wait_for(lock, kEndWait, all_ended);
+    if (!ended_.wait(lock, stop, all_ended))
+      ended_.wait_for(lock, StopBudget::kSubscription, all_ended);
     return endings_;
   }
 
