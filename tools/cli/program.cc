@@ -5,6 +5,7 @@
 #include "console.h"
 #include "options.h"
 #include "outseal/error.h"
+#include "outseal/version.h"
 
 namespace outseal::tools {
 
@@ -14,9 +15,17 @@ struct Parsed {
   const Command* command = nullptr;  ///< Empty: the program was called without one.
   Settings::Values values;
   bool help = false;
-  bool markdown = false;
   bool version = false;
+  std::string (*document)(const Program&) = nullptr;  ///< What one of kDocuments asked for.
 };
+
+/// What a build makes documents and completion from; not for people, and so not in --help.
+struct Document {
+  const char* flag;
+  std::string (*make)(const Program&);
+};
+constexpr Document kDocuments[] = {
+    {"--help-markdown", help_markdown}, {"--help-man", man_page}, {"--help-bash", bash_completion}};
 
 using OptionsByName = std::map<Option, CLI::Option*>;
 
@@ -75,8 +84,9 @@ std::string complaint_of(const CLI::App& root, const CLI::ParseError& fault) {
 }
 
 bool is_toggle(std::string_view flag) {
-  for (const std::string_view own : {"--help", "--help-markdown", "--version"})
-    if (flag == own) return true;
+  if (flag == "--help" || flag == "--version") return true;
+  for (const Document& document : kDocuments)
+    if (flag == document.flag) return true;
   const auto& table = option_table();
   return std::any_of(table.begin(), table.end(), [flag](const OptionRow& row) {
     return row.kind == OptionKind::toggle && row.flag() == flag;
@@ -118,7 +128,9 @@ Parsed parse(const Program& program, int argc, const char* const* argv) {
   root.require_subcommand(0, 1);
   Parsed parsed;
   root.add_flag("--version", parsed.version);
-  root.add_flag("--help-markdown", parsed.markdown);
+  for (const Document& document : kDocuments)
+    root.add_flag_callback(document.flag,
+                           [&parsed, &document] { parsed.document = document.make; });
   root.add_flag("--help,-h", parsed.help);
 
   std::vector<CLI::App*> apps;
@@ -151,8 +163,8 @@ int run_command(const Program& program, int argc, const char* const* argv) {
     print_line(std::string{program.name} + " " OUTSEAL_VERSION);
     return kExitFine;
   }
-  if (parsed.markdown) {
-    print_text(help_markdown(program));
+  if (parsed.document != nullptr) {
+    print_text(parsed.document(program));
     return kExitFine;
   }
   if (parsed.help) {
