@@ -12,12 +12,12 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_OUTSEAL-TOOLS_PACKAGE_NAME outseal-tools)
 set(CPACK_DEBIAN_OUTSEAL-TOOLS_PACKAGE_SECTION database)
 set(CPACK_DEBIAN_OUTSEAL-TOOLS_PACKAGE_SHLIBDEPS ON)
-set(CPACK_COMPONENT_OUTSEAL-TOOLS_DESCRIPTION "outseal's programs: schema, relay, reconciler")
+set(CPACK_COMPONENT_OUTSEAL-TOOLS_DESCRIPTION "the programs: schema, relay, reconciler")
 
 set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_NAME liboutseal-dev)
 set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_SECTION libdevel)
 # The library is static: what it uses is linked into the service.
 set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_DEPENDS
     "libpq-dev, libsqlite3-dev (>= 3.39), libssl-dev, libsoci-dev, libboost-dev")
-set(CPACK_COMPONENT_LIBOUTSEAL-DEV_DESCRIPTION "${PROJECT_DESCRIPTION}")
+set(CPACK_COMPONENT_LIBOUTSEAL-DEV_DESCRIPTION "the library and headers for services")
 include(CPack)

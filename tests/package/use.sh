@@ -14,7 +14,7 @@ version=$(pkg-config --modversion outseal)
 for program in outseal-migrate outseal-relay outseal-reconcile; do
   said=$("$prefix/bin/$program" --version)
   [[ $said == "$program $version" ]] || fail "$program says '$said', outseal.pc $version"
-  complaints=$(groff -ww -man -Tutf8 "$prefix/share/man/man1/$program.1" 2>&1 >"$work/page")
+  complaints=$(groff -ww -man -Tascii -P-cbou "$prefix/share/man/man1/$program.1" 2>&1 >"$work/page")
   [[ -z $complaints ]] || fail "man page of $program: $complaints"
   grep -q 'EXIT STATUS' "$work/page" || fail "the man page of $program has no exit codes"
   bash -n "$prefix/share/bash-completion/completions/$program"
