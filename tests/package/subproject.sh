@@ -11,8 +11,9 @@ hidden=()
 for package in spdlog fmt CURL; do
   hidden+=(-DCMAKE_DISABLE_FIND_PACKAGE_$package=ON)
 done
-cmake -S "$here/subproject" -B "$work/build" -G Ninja -DCMAKE_CXX_COMPILER="$cxx" \
-  -DCMAKE_BUILD_TYPE=Debug -DOUTSEAL_SOURCE_DIR="$source" "${hidden[@]}" >"$work/configure.log"
+cmake --no-warn-unused-cli -S "$here/subproject" -B "$work/build" -G Ninja \
+  -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_BUILD_TYPE=Debug -DOUTSEAL_SOURCE_DIR="$source" \
+  "${hidden[@]}" >"$work/configure.log"
 # What is no package is looked for by find_path(), find_library() and pkg-config.
 if grep -iE 'cli11|tomlplusplus|simdjson|doctest|nats|httplib' "$work/build/CMakeCache.txt"; then
   echo "the library alone looks for what it does not need" >&2
