@@ -1,18 +1,12 @@
-// Appends one event to the database that is named on the command line; with --version says which
-// outseal it was built with.
+// Appends one event to the database that is named on the command line.
 #include <outseal/outseal.h>
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 
 #include <iostream>
-#include <string_view>
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  if (std::string_view{argv[1]} == "--version") {
-    std::cout << "stranger " OUTSEAL_VERSION "\n";
-    return 0;
-  }
   try {
     soci::session session{soci::sqlite3, argv[1]};
     outseal::Transaction tx{session};

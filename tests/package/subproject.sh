@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# subproject.sh SOURCE_DIR CXX: builds the stranger with outseal as a part of its own project, where
+# subproject.sh SOURCE_DIR CXX: builds the stranger with outseal as a part of its project, where
 # no package can be found that only the programs, the tests or the examples need.
 set -euo pipefail
 source=$1 cxx=$2
@@ -23,4 +23,3 @@ cmake --build "$work/build" >"$work/build.log" || { cat "$work/build.log"; exit 
 
 built=$(find "$work/build" -type f -executable -name '[!.]*' ! -path '*/CMakeFiles/*' -printf '%f ')
 [[ $built == 'stranger ' ]] || { echo "built besides the stranger: $built" >&2; exit 1; }
-"$work/build/stranger" --version

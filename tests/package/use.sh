@@ -22,8 +22,9 @@ done
 
 read -ra flags <<<"$(pkg-config --cflags --libs outseal)"
 "$cxx" -std=c++20 "$here/stranger.cc" -o "$work/stranger" "${flags[@]}"
-said=$("$work/stranger" --version)
-[[ $said == "stranger $version" ]] || fail "the headers say '$said', outseal.pc $version"
+"$cxx" -std=c++20 "$here/version.cc" -o "$work/version" "${flags[@]}"
+said=$("$work/version")
+[[ $said == "$version" ]] || fail "the headers say '$said', outseal.pc $version"
 
 database=$work/stranger.db
 cat "$prefix"/share/outseal/migrations/sqlite/*.up.sql | sqlite3 "$database"
