@@ -14,7 +14,8 @@ version=$(pkg-config --modversion outseal)
 for program in outseal-migrate outseal-relay outseal-reconcile; do
   said=$("$prefix/bin/$program" --version)
   [[ $said == "$program $version" ]] || fail "$program says '$said', outseal.pc $version"
-  complaints=$(groff -ww -man -Tascii -P-cbou "$prefix/share/man/man1/$program.1" 2>&1 >"$work/page")
+  complaints=$(groff -ww -man -Tascii -P-cbou "$prefix/share/man/man1/$program.1" \
+    2>&1 >"$work/page")
   [[ -z $complaints ]] || fail "man page of $program: $complaints"
   grep -q 'EXIT STATUS' "$work/page" || fail "the man page of $program has no exit codes"
   bash -n "$prefix/share/bash-completion/completions/$program"
@@ -22,7 +23,12 @@ done
 
 read -ra flags <<<"$(pkg-config --cflags --libs outseal)"
 "$cxx" -std=c++20 "$here/stranger.cc" -o "$work/stranger" "${flags[@]}"
-"$cxx" -std=c++20 "$here/version.cc" -o "$work/version" "${flags[@]}"
+cat >"$work/version.cc" <<'CC'
+#include <outseal/outseal.h>
+#include <cstdio>
+int main() { std::puts(OUTSEAL_VERSION); }
+CC
+"$cxx" -std=c++20 "$work/version.cc" -o "$work/version" "${flags[@]}"
 said=$("$work/version")
 [[ $said == "$version" ]] || fail "the headers say '$said', outseal.pc $version"
 
