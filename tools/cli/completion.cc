@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 
+#include "help_parts.h"
 #include "options.h"
 
 namespace outseal::tools {

@@ -195,8 +195,6 @@ std::string wrapped(std::string_view text, std::size_t indent);
 /// --help of the program, or of one command.
 std::string help_text(const Program& program);
 std::string help_text(const Program& program, const Command& command);
-/// The commands that take the option, separated by commas; empty if it belongs to other programs.
-std::string takers_of(const Program& program, Option option);
 /// The program's part of the tables in tools/README.md.
 std::string help_markdown(const Program& program);
 /// Its man page, for section 1.
