@@ -64,9 +64,6 @@ class WatchedSink final : public Sink {
   std::shared_ptr<Deliveries> deliveries_;
 };
 
-/// What outseal-relay takes on PostgreSQL if it is not told otherwise (tools/relay_run.cc).
-constexpr store::PageLimits kPage{.events_max = 5'000, .bytes_max = 4U << 20U};
-
 relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& options,
                                   const std::string& sink) {
   relay::RelayOptions relay;
@@ -75,7 +72,7 @@ relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& o
   relay.subscription.sink = sink;
   relay.subscription.event_source = "/outseal/" + options.subscription;
   relay.core.drain = options.drain;
-  relay.page = kPage;
+  relay.page = store::kServerPage;
   return relay;
 }
 

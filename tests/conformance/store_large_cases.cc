@@ -142,8 +142,7 @@ TEST_CASE("a page of events whose headers are as long as they may be takes no mo
                         " WHERE i < 3000) SELECT 't', '', 'x', 'b', "} +
             (sqlite ? "'{\"a\":\"' || hex(zeroblob(32500)) || '\"}' FROM n"
                     : "('{\"a\":\"' || repeat('x', 65000) || '\"}')::json FROM n"));
-  const std::string said =
-      publish_with_little_memory(f.store->url(), {.events_max = 5'000, .bytes_max = 4U << 20U});
+  const std::string said = publish_with_little_memory(f.store->url(), store::kServerPage);
   CHECK(said.starts_with("1:a;2:b;3:b;"));
   CHECK(said.ends_with("3001:b;|"));
 }

@@ -11,3 +11,4 @@
 #include "outseal/inbox.h"        // IWYU pragma: export
 #include "outseal/outbox.h"       // IWYU pragma: export
 #include "outseal/transaction.h"  // IWYU pragma: export
+#include "outseal/version.h"      // IWYU pragma: export

@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/owner.h"
 #include "base/text.h"
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "relay/sink_worker.h"
 #include "sql/log.h"
@@ -98,7 +99,7 @@ class Driver {
     if (stop_deadline_) deadline = std::min(deadline, *stop_deadline_);
     Input input = checked(mailbox_->take(deadline));
     if (std::holds_alternative<StopRequested>(input) && !stop_deadline_)
-      stop_deadline_ = steady_clock::now() + options_.stop_wait;
+      stop_deadline_ = steady_clock::now() + StopBudget::kDelivery;
     if (stop_deadline_ && steady_clock::now() >= *stop_deadline_) abandon();
     return input;
   }

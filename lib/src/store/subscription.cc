@@ -8,6 +8,7 @@
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "model/chain.h"
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "sql/parked.h"
 
@@ -59,7 +60,7 @@ template <typename Body>
 WriteOutcome SubscriptionLog::write(Body&& body) {
   next_version_ = version_;
   try {
-    sql::transact(connection_, kWriteWait, std::forward<Body>(body));
+    sql::transact(connection_, StopBudget::kWrite, std::forward<Body>(body));
   } catch (const Abandon& abandon) {
     return abandon.written;
   }

@@ -25,10 +25,6 @@
 
 namespace outseal::store {
 
-/// How long a write of the relay waits for the services' writers. Chosen by us: two of these fit
-/// into the 10 s within which SIGTERM ends the relay.
-inline constexpr std::chrono::milliseconds kWriteWait{4'000};
-
 /// The sink of `name` is at `address`, and what it is ("" if it cannot tell).
 /// Crash: one transaction.
 void set_sink(sql::Connection& connection, std::string_view name, std::string_view address,
