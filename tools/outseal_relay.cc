@@ -1,7 +1,7 @@
 // outseal-relay: publishes the outbox, shows how far it is, decides about parked events.
 #include "options.h"
 #include "relay_commands.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 

@@ -8,8 +8,8 @@
 
 #include "config_file.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
-#include "sinks/file_segments.h"
+#include "sinks/file/segments.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 

@@ -8,7 +8,7 @@
 #include "database.h"
 #include "model/limits.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 

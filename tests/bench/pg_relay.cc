@@ -6,7 +6,7 @@
 #include <stop_token>
 
 #include "bench/bench.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "support/paths.h"
 
 namespace outseal::bench {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "conformance/sink_suite.h"
-#include "sinks/http_sink.h"
+#include "sinks/http/sink.h"
 
 namespace outseal::test {
 

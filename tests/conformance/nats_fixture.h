@@ -7,7 +7,7 @@
 
 #include "base/url.h"
 #include "conformance/sink_suite.h"
-#include "sinks/nats_sink.h"
+#include "sinks/nats/sink.h"
 #include "support/nats_client.h"
 #include "support/nats_server.h"
 

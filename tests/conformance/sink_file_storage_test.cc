@@ -9,7 +9,7 @@
 
 #include "conformance/file_fixture.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 
 namespace outseal::test {
 namespace {

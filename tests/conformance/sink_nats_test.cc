@@ -4,7 +4,7 @@
 
 #include "conformance/nats_fixture.h"
 #include "conformance/sink_suite.h"
-#include "sinks/nats_message.h"
+#include "sinks/nats/message.h"
 #include "support/nats_server.h"
 
 namespace outseal::test {

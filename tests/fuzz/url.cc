@@ -5,9 +5,9 @@
 
 #include "fuzz/fuzz.h"
 #include "outseal/error.h"
-#include "sinks/http_options.h"
-#include "sinks/nats_message.h"
-#include "sinks/nats_options.h"
+#include "sinks/http/options.h"
+#include "sinks/nats/message.h"
+#include "sinks/nats/options.h"
 
 using namespace outseal;
 using fuzz::require;
