@@ -16,6 +16,7 @@
 
 #include "conformance/sink_suite.h"
 #include "sinks/http/sink.h"
+#include "sinks/registry.h"
 
 namespace outseal::test {
 

@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
               "the endpoint gets nothing of ours");
     });
     tolerate([&] {
-      const auto options = sinks::NatsSinkOptions::parse(url);
+      const auto options = sinks::NatsSinkOptions::from(url);
       require(!options.servers.empty() && !options.stream.empty(), "a server and a stream");
       const sinks::NatsSubject subject{options.subject};
       std::string out;

@@ -52,7 +52,7 @@ std::string refusal_of(const EventRow& row) {
 }
 
 NatsSinkOptions options_of(const std::string& url) {
-  return NatsSinkOptions::parse(Url::parse("sink", url));
+  return NatsSinkOptions::from(Url::parse("sink", url));
 }
 
 }  // namespace

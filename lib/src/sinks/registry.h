@@ -1,42 +1,34 @@
-// Makes a sink from its URL.
+// All kinds of sinks, and what is asked of whichever a URL names.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
-#include <string_view>
 
 #include "base/url.h"
 #include "model/sink.h"
+#include "sinks/kind.h"
 
 namespace outseal::sinks {
 
-/// What every sink is told about its subscription.
-struct SinkContext {
-  std::string event_source;  ///< CloudEvents "source" of the events.
-  /// What positions count in, for receivers: one name per database and subscription.
-  std::string stream = {};
-};
+/// In the order in which they are listed.
+std::span<const SinkKind* const> all_kinds();
 
-SinkContext context_of(std::string_view event_source, std::string_view subscription);
+/// Null for an unknown scheme.
+const SinkKind* find_kind(const Url& url);
+/// @throws Error{invalid_argument} for an unknown scheme, naming the known ones.
+const SinkKind& kind_of(const Url& url);
 
-/// @throws Error{invalid_argument} for an unknown scheme or parameter, naming the known ones.
+/// See SinkKind::make(), and kind_of() for its errors.
 std::unique_ptr<Sink> make_sink(const Url& url, const SinkContext& context);
-
-/// The URL by which a subscription remembers its sink: redacted, and a file by its absolute path,
-/// so that it is the same sink from every folder.
+/// See SinkKind::identity(), and kind_of() for its errors.
 std::string sink_identity(const Url& url);
-
-/// @throws Error{invalid_argument} if `sink` is the very file that the events come from.
-void refuse_source_as_sink(const Url& database, const Url& sink);
-
-/// True for two URLs of one sink, as far as they tell: a default may be written out in one of them.
+/// See SinkKind::is_same(). URLs of two kinds, or of an unknown one, name no same sink.
 bool is_same_sink(const Url& one, const Url& other);
+/// Whether the identity is all of the sink's address; false for an unknown scheme.
+bool is_identity_address(const Url& url);
 
-/// Whether several subscriptions may have the same sink. Where it counts the positions of one, each
-/// would take the other's events for a fork.
-bool takes_several_subscriptions(const Url& url);
-
-/// One line per sink for `--help`: URL form and what it guarantees.
-std::string sink_help();
+/// @throws Error{invalid_argument} if `sink` is the very database that the events come from.
+void refuse_source_as_sink(const Url& database, const Url& sink);
 
 }  // namespace outseal::sinks

@@ -26,6 +26,12 @@
 
 namespace outseal::sinks {
 
+/// Longest line that a sink takes if it is told nothing else.
+inline constexpr std::size_t kLineBytesDefault = 16U << 20U;
+/// No line is longer, '\n' included. Chosen by us: the largest payload that append() accepts (64
+/// MiB) in base64, and the rest of its line.
+inline constexpr std::size_t kLineBytesMax = 128U << 20U;
+
 /// Renders events. Pure: the same row, position and source give the same bytes.
 ///
 /// Threads: Not thread-safe; one thread at a time.

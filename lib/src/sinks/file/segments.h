@@ -19,10 +19,6 @@
 
 namespace outseal::sinks {
 
-/// No line is longer, '\n' included. Chosen by us: the largest payload that append() accepts (64
-/// MiB) in base64, and the rest of its line.
-inline constexpr std::size_t kLineBytesMax = 128U << 20U;
-
 /// A file descriptor that closes itself.
 class Descriptor {
  public:

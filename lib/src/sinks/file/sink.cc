@@ -88,11 +88,7 @@ FileSink::FileSink(std::string path, std::string_view event_source, const FileSi
 }
 
 SinkFeatures FileSink::features() const {
-  return {.has_tail = true,
-          .conditional_append = true,
-          .exclusive = true,
-          .readable = true,
-          .payload_bytes_max = options_.event_bytes_max};
+  return {.second_copy = SecondCopy::refuses, .exclusive = true, .readable = true};
 }
 
 std::optional<std::string> FileSink::encode(const EventRow& row, Position position,

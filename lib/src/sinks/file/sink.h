@@ -1,4 +1,4 @@
-// The `file:` sink: events as newline-delimited JSON (cloudevents.h), exactly once.
+// The `file:` sink: events as newline-delimited JSON (common/cloudevents.h), exactly once.
 //
 // Invariants:
 //   (1) Only the holder of the lock on PATH.lock writes.
@@ -11,8 +11,6 @@
 //       alone; the first deliver() cuts it off, when the relay has agreed to the tail.
 #pragma once
 
-#include <unistd.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,25 +20,10 @@
 
 #include "model/sink.h"
 #include "sinks/common/cloudevents.h"
+#include "sinks/file/options.h"
 #include "sinks/file/segments.h"
 
 namespace outseal::sinks {
-
-struct FileSinkOptions {
-  static constexpr std::uint64_t kSegmentBytesDefault = 256ULL << 20U;
-  static constexpr std::uint64_t kSegmentBytesMin = 4ULL << 10U;
-  static constexpr std::uint64_t kSegmentBytesMax = 64ULL << 30U;
-  static constexpr std::uint64_t kEventBytesDefault = 16ULL << 20U;
-  static constexpr std::uint64_t kEventBytesMin = 256;
-
-  /// The active file is rotated before the batch that would make it larger; a batch is never split,
-  /// so a segment exceeds this only if one batch does. open() reads the whole active file.
-  std::uint64_t segment_bytes = kSegmentBytesDefault;
-  /// Longest line, '\n' included; a longer event is refused. At most kLineBytesMax.
-  std::uint64_t event_bytes_max = kEventBytesDefault;
-  /// Makes a file's bytes durable; tests put a failing one here.
-  int (*sync)(int file) = ::fdatasync;
-};
 
 /// Threads: as Sink says.
 class FileSink final : public Sink {
@@ -49,6 +32,7 @@ class FileSink final : public Sink {
   FileSink(std::string path, std::string_view event_source, const FileSinkOptions& options = {});
 
   SinkFeatures features() const override;
+  std::size_t payload_bytes_max() const override { return options_.event_bytes_max; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override;
   OpenResult open() override;

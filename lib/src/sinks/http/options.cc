@@ -1,21 +1,86 @@
 #include "sinks/http/options.h"
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <functional>
 
 #include "outseal/error.h"
-#include "sinks/common/parameter_file.h"
 #include "sinks/http/endpoint.h"
 #include "sinks/http/signature.h"
 
 namespace outseal::sinks {
 namespace {
 
-constexpr std::string_view kOptions =
-    "outseal.mode outseal.in_flight outseal.event_bytes_max outseal.timeout_ms"
-    " outseal.connect_timeout_ms outseal.stall_timeout_ms outseal.grace_ms"
-    " outseal.secrets_file outseal.headers_file outseal.ca_file outseal.cert_file outseal.key_file "
-    "outseal.proxy";
+using Kind = Parameter::Kind;
+
+constexpr std::array kRows{
+    Parameter{.name = "outseal.mode",
+              .kind = Kind::choice,
+              .words = "binary structured",
+              .otherwise = "binary",
+              .help = "CloudEvents content mode"},
+    Parameter{.name = "outseal.in_flight",
+              .kind = Kind::number,
+              .fallback = HttpSinkOptions::kInFlightDefault,
+              .min = 1,
+              .max = HttpSinkOptions::kInFlightMax,
+              .help = "requests at once; at most four of them on new connections, because many "
+                      "receivers queue no more than five"},
+    Parameter{.name = "outseal.event_bytes_max",
+              .kind = Kind::number,
+              .fallback = HttpSinkOptions::kEventBytesDefault,
+              .min = HttpSinkOptions::kEventBytesMin,
+              .max = HttpSinkOptions::kEventBytesMax,
+              .help = "maximum length of a request body; longer events are parked"},
+    Parameter{.name = "outseal.timeout_ms",
+              .kind = Kind::number,
+              .fallback = HttpSinkOptions::kTimeoutDefault_ms,
+              .min = 1,
+              .max = HttpSinkOptions::kTimeoutMax_ms,
+              .help = "for a whole request, redirects included"},
+    Parameter{.name = "outseal.connect_timeout_ms",
+              .kind = Kind::number,
+              .fallback = HttpSinkOptions::kConnectDefault_ms,
+              .min = 1,
+              .max = HttpSinkOptions::kTimeoutMax_ms,
+              .help = "until connected, TLS included"},
+    Parameter{.name = "outseal.stall_timeout_ms",
+              .kind = Kind::number,
+              .fallback = HttpSinkOptions::kStallDefault_ms,
+              .min = 1,
+              .max = HttpSinkOptions::kTimeoutMax_ms,
+              .help = "without a byte in either direction"},
+    Parameter{.name = "outseal.grace_ms",
+              .kind = Kind::number,
+              .fallback = HttpSinkOptions::kGraceDefault_ms,
+              .min = 0,
+              .max = HttpSinkOptions::kGraceMax_ms,
+              .help = "how long 404, 405 and 421 are retried per event before they are final; the "
+                      "count starts again after a restart. 0: final at once"},
+    Parameter{.name = "outseal.secrets_file",
+              .kind = Kind::secret_file,
+              .help = "1 to 8 secrets `whsec_…`, one a line (24 to 64 bytes in base64); several "
+                      "while one replaces another"},
+    Parameter{.name = "outseal.headers_file",
+              .kind = Kind::secret_file,
+              .help = "1 to 64 headers `Name: value`, one a line, for example Authorization"},
+    Parameter{.name = "outseal.ca_file",
+              .kind = Kind::file,
+              .otherwise = "the system's",
+              .help = "PEM; the only authorities to trust. Verification cannot be switched off"},
+    Parameter{.name = "outseal.cert_file",
+              .kind = Kind::file,
+              .help = "PEM; the relay's own certificate, with outseal.key_file"},
+    Parameter{.name = "outseal.key_file",
+              .kind = Kind::secret_file,
+              .help = "PEM; its key, which is not encrypted"},
+    Parameter{.name = "outseal.proxy",
+              .otherwise = "none",
+              .help = "`http://host:port` or `https://host:port`; the environment's proxies are "
+                      "not used"},
+};
+
 /// Chosen by us: while one secret replaces another there are two.
 constexpr std::size_t kSecretsMax = 8;
 constexpr std::size_t kHeadersMax = 64;
@@ -34,19 +99,13 @@ std::string_view without_spaces(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t\r") + 1 - begin);
 }
 
-/// The value of outseal.`name`; empty if it is not given.
-std::string parameter(const Url& url, std::string_view name) {
-  return url.text(std::string{kParameterPrefix} + std::string{name});
-}
-
-/// Gives each line of the file in outseal.`name` to `take`, which says what is wrong with it.
-/// Empty lines and those that begin with '#' are skipped.
-void read_lines(const Url& url, const std::string& name,
+/// Gives each line of the file that parameter `name` gives to `take`, which says what is wrong with
+/// it. Empty lines and those that begin with '#' are skipped.
+void read_lines(const Parameters& given, const std::string& name,
                 const std::function<std::string(std::string_view)>& take) {
-  const std::string path = parameter(url, name);
-  if (path.empty()) return;
-  std::ifstream file =
-      open_parameter_file(url, std::string{kParameterPrefix} + name, path, Secrecy::secret);
+  if (!given.has(name)) return;
+  const std::string path = given.text(name);
+  std::ifstream file = given.open_file(name);
   std::string line;
   std::size_t taken = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
@@ -56,11 +115,11 @@ void read_lines(const Url& url, const std::string& name,
       refuse_file(path + ":" + std::to_string(number) + ": " + fault);
     ++taken;
   }
-  if (taken == 0) refuse_file("outseal." + name + " holds nothing: " + path);
+  if (taken == 0) refuse_file(name + " holds nothing: " + path);
 }
 
-void read_secrets(const Url& url, std::vector<std::string>& secrets) {
-  read_lines(url, "secrets_file", [&](std::string_view line) -> std::string {
+void read_secrets(const Parameters& given, std::vector<std::string>& secrets) {
+  read_lines(given, "outseal.secrets_file", [&](std::string_view line) -> std::string {
     if (secrets.size() == kSecretsMax) return "more than 8 secrets";
     std::string secret = parse_webhook_secret(line);
     if (secret.empty()) return "not a secret of the form whsec_<base64 of 24 to 64 bytes>";
@@ -69,8 +128,8 @@ void read_secrets(const Url& url, std::vector<std::string>& secrets) {
   });
 }
 
-void read_headers(const Url& url, std::vector<HttpHeader>& headers) {
-  read_lines(url, "headers_file", [&](std::string_view line) -> std::string {
+void read_headers(const Parameters& given, std::vector<HttpHeader>& headers) {
+  read_lines(given, "outseal.headers_file", [&](std::string_view line) -> std::string {
     if (headers.size() == kHeadersMax) return "more than 64 headers";
     const auto colon = line.find(':');
     if (colon == std::string_view::npos || !is_http_token(line.substr(0, colon)))
@@ -102,7 +161,6 @@ std::string endpoint_of(const Url& url) {
 }
 
 std::string options_without_prefix(const Url& url) {
-  const std::string options = " " + std::string{kOptions} + " ";
   std::string found;
   for (std::string_view query = url.endpoint_query; !query.empty();) {
     query.remove_prefix(1);  // '?' or '&'.
@@ -110,14 +168,15 @@ std::string options_without_prefix(const Url& url) {
     query.remove_prefix(parameter.size());
     const std::string name =
         std::string{kParameterPrefix} + std::string{parameter.substr(0, parameter.find('='))};
-    if (options.find(" " + name + " ") == std::string::npos) continue;
+    if (std::none_of(kRows.begin(), kRows.end(), [&](const auto& row) { return row.name == name; }))
+      continue;
     found += (found.empty() ? "" : ", ") + name;
   }
   return found;
 }
 
-std::string proxy_of(const Url& url) {
-  std::string proxy = parameter(url, "proxy");
+std::string proxy_of(const Parameters& given) {
+  std::string proxy = given.text("outseal.proxy");
   if (proxy.empty()) return proxy;
   const auto origin = HttpOrigin::of(proxy);
   if (!origin || (origin->scheme != "http" && origin->scheme != "https") || origin->has_user ||
@@ -127,37 +186,33 @@ std::string proxy_of(const Url& url) {
   return proxy;
 }
 
-std::chrono::milliseconds milliseconds(const Url& url, const char* name, std::uint64_t fallback) {
-  return std::chrono::milliseconds{url.number(name, fallback, 1, HttpSinkOptions::kTimeoutMax_ms)};
-}
-
 }  // namespace
 
+std::span<const Parameter> HttpSinkOptions::parameters() { return kRows; }
+
 HttpSinkOptions HttpSinkOptions::from(const Url& url) {
-  url.refuse_parameters_except(kOptions);
+  const Parameters given{url, parameters()};
+  const auto milliseconds = [&](std::string_view name) {
+    return std::chrono::milliseconds{given.number(name)};
+  };
   HttpSinkOptions options;
   options.endpoint = endpoint_of(url);
   options.shown = url.redacted();
   options.without_prefix = options_without_prefix(url);
-  if (const std::string mode = parameter(url, "mode"); mode == "structured")
-    options.structured = true;
-  else if (!mode.empty() && mode != "binary")
-    refuse("outseal.mode is neither binary nor structured", "leave it out for binary");
-  options.in_flight =
-      static_cast<std::size_t>(url.number("outseal.in_flight", kInFlightDefault, 1, kInFlightMax));
-  options.event_bytes_max = static_cast<std::size_t>(
-      url.number("outseal.event_bytes_max", kEventBytesDefault, kEventBytesMin, kEventBytesMax));
-  options.timeout = milliseconds(url, "outseal.timeout_ms", kTimeoutDefault_ms);
-  options.connect_timeout = milliseconds(url, "outseal.connect_timeout_ms", kConnectDefault_ms);
-  options.stall_timeout = milliseconds(url, "outseal.stall_timeout_ms", kStallDefault_ms);
-  options.grace = std::chrono::milliseconds{url.number(
-      "outseal.grace_ms", HttpSinkOptions::kGraceDefault_ms, 0, HttpSinkOptions::kGraceMax_ms)};
-  read_secrets(url, options.secrets);
-  read_headers(url, options.headers);
-  options.ca_file = readable_file(url, "outseal.ca_file", Secrecy::open);
-  options.cert_file = readable_file(url, "outseal.cert_file", Secrecy::open);
-  options.key_file = readable_file(url, "outseal.key_file", Secrecy::secret);
-  options.proxy = proxy_of(url);
+  options.structured = given.word("outseal.mode") == "structured";
+  options.in_flight = given.number("outseal.in_flight");
+  options.event_bytes_max = given.number("outseal.event_bytes_max");
+  options.timeout = milliseconds("outseal.timeout_ms");
+  options.connect_timeout = milliseconds("outseal.connect_timeout_ms");
+  options.stall_timeout = milliseconds("outseal.stall_timeout_ms");
+  options.grace = milliseconds("outseal.grace_ms");
+  read_secrets(given, options.secrets);
+  read_headers(given, options.headers);
+  given.check_files();
+  options.ca_file = given.text("outseal.ca_file");
+  options.cert_file = given.text("outseal.cert_file");
+  options.key_file = given.text("outseal.key_file");
+  options.proxy = proxy_of(given);
   if (options.cert_file.empty() != options.key_file.empty())
     refuse("outseal.cert_file and outseal.key_file belong together", "give both or none");
   return options;

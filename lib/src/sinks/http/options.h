@@ -9,10 +9,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/url.h"
+#include "sinks/common/parameters.h"
 #include "sinks/http/fields.h"
 
 namespace outseal::sinks {
@@ -62,6 +64,7 @@ struct HttpSinkOptions {
   std::string key_file;   ///< outseal.key_file: its key, PEM, not encrypted.
   std::string proxy;      ///< outseal.proxy; the environment's are not used.
 
+  static std::span<const Parameter> parameters();
   /// @throws Error{invalid_argument} for an unusable endpoint or parameter.
   /// @throws Error{invalid_config} for a file that cannot be read or does not hold what it should;
   ///         what it holds is not repeated.

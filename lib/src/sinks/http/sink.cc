@@ -171,8 +171,7 @@ HttpSink::HttpSink(HttpSinkOptions options, const SinkContext& context)
                {.structured = options_.structured, .body_bytes_max = options_.event_bytes_max}} {}
 
 SinkFeatures HttpSink::features() const {
-  return {.payload_bytes_max = options_.event_bytes_max,
-          .batch_events_max =
+  return {.batch_events_max =
               std::clamp(kBatchRounds * options_.in_flight, kBatchEventsMin, kBatchEventsMax)};
 }
 
@@ -218,10 +217,6 @@ std::unique_ptr<SinkReader> HttpSink::read() {
               "read",
               "a webhook receiver cannot be read back",
               {.hint = "compare with the receiver's own inbox, see outseal-reconcile"}};
-}
-
-std::unique_ptr<Sink> make_http_sink(const Url& url, const SinkContext& context) {
-  return std::make_unique<HttpSink>(HttpSinkOptions::from(url), context);
 }
 
 }  // namespace outseal::sinks

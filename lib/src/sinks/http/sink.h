@@ -23,7 +23,7 @@
 #include "sinks/http/exchange.h"
 #include "sinks/http/message.h"
 #include "sinks/http/options.h"
-#include "sinks/registry.h"
+#include "sinks/kind.h"
 
 namespace outseal::sinks {
 
@@ -35,6 +35,7 @@ class HttpSink final : public Sink {
   HttpSink(HttpSinkOptions options, const SinkContext& context);
 
   SinkFeatures features() const override;
+  std::size_t payload_bytes_max() const override { return options_.event_bytes_max; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override;
   /// Asks nothing of the receiver: the first event shows whether it is there. Warns of parameters
@@ -59,8 +60,5 @@ class HttpSink final : public Sink {
   /// Events whose last answer may have been a gateway's, and when the first such answer came.
   std::unordered_map<EventId, std::chrono::steady_clock::time_point> unfound_since_;
 };
-
-/// @throws Error{invalid_argument} or Error{invalid_config}: see HttpSinkOptions::from.
-std::unique_ptr<Sink> make_http_sink(const Url& url, const SinkContext& context);
 
 }  // namespace outseal::sinks

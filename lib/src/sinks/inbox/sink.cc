@@ -23,7 +23,6 @@ using Delivery = DeliveryResult::Status;
 /// How long a write waits for other writers of an SQLite file. PostgreSQL has its own limit, in
 /// append_inbox().
 constexpr std::chrono::milliseconds kWriteWait{5'000};
-constexpr std::string_view kEventBytes = "event_bytes_max";
 
 bool is_storable(std::string_view text) {
   return is_utf8(text) && text.find('\0') == std::string_view::npos;
@@ -65,10 +64,7 @@ InboxSink::InboxSink(Url url, std::string stream, const InboxSinkOptions& option
 }
 
 SinkFeatures InboxSink::features() const {
-  return {.has_tail = true,
-          .conditional_append = true,
-          .readable = true,
-          .payload_bytes_max = options_.event_bytes_max};
+  return {.second_copy = SecondCopy::transactional, .readable = true};
 }
 
 std::optional<std::string> InboxSink::encode(const EventRow& row, Position position,
@@ -256,18 +252,6 @@ std::unique_ptr<SinkReader> InboxSink::read() {
                 "inbox: " + error.message(),
                 {.hint = error.hint(), .detail_code = error.detail_code()}};
   }
-}
-
-std::unique_ptr<Sink> make_inbox_sink(const Url& url, const SinkContext& context) {
-  using Options = InboxSinkOptions;
-  const Options options{.event_bytes_max =
-                            url.number(kEventBytes, Options::kEventBytesDefault,
-                                       Options::kEventBytesMin, Options::kEventBytesMax)};
-  Url database = url;
-  database.parameters.erase(std::string{kEventBytes});
-  if (url.scheme == "sqlite") url.refuse_parameters_except(kEventBytes);
-  sql::check_url(database);
-  return std::make_unique<InboxSink>(std::move(database), context.stream, options);
 }
 
 }  // namespace outseal::sinks

@@ -18,22 +18,11 @@
 
 #include "model/sink.h"
 #include "outseal/error.h"
-#include "sinks/common/cloudevents.h"
-#include "sinks/registry.h"
+#include "sinks/common/json_check.h"
+#include "sinks/inbox/options.h"
 #include "sql/inbox_sink.h"
 
 namespace outseal::sinks {
-
-struct InboxSinkOptions {
-  /// Every event that append() takes fits: 64 MiB of payload, and its other fields.
-  static constexpr std::size_t kEventBytesDefault = 65U << 20U;
-  static constexpr std::size_t kEventBytesMin = 256;
-  /// What both databases can hold in one value, and in memory several times over.
-  static constexpr std::size_t kEventBytesMax = 256U << 20U;
-
-  /// Largest event, all fields together; a larger one is refused.
-  std::size_t event_bytes_max = kEventBytesDefault;
-};
 
 /// Threads: as Sink says.
 class InboxSink final : public Sink {
@@ -42,6 +31,7 @@ class InboxSink final : public Sink {
   InboxSink(Url url, std::string stream, const InboxSinkOptions& options = {});
 
   SinkFeatures features() const override;
+  std::size_t payload_bytes_max() const override { return options_.event_bytes_max; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override;
   OpenResult open() override;
@@ -63,8 +53,5 @@ class InboxSink final : public Sink {
   JsonCheck json_{JsonCheck::kLevelsMax};  ///< encode()'s alone.
   std::unique_ptr<sql::Connection> connection_;
 };
-
-/// @throws Error{invalid_argument} for a parameter that it does not know.
-std::unique_ptr<Sink> make_inbox_sink(const Url& url, const SinkContext& context);
 
 }  // namespace outseal::sinks

@@ -1,11 +1,11 @@
 #include "sinks/nats/options.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "base/text.h"
 #include "outseal/error.h"
-#include "sinks/common/parameter_file.h"
 
 namespace outseal::sinks {
 namespace {
@@ -15,15 +15,57 @@ constexpr std::string_view kForm =
 
 constexpr std::string_view kPortDefault = "4222";
 
-[[noreturn]] void refuse(const std::string& message, std::string_view hint = kForm) {
-  throw Error{ErrorCode::invalid_argument, "nats URL", message, {.hint = std::string{hint}}};
+using Kind = Parameter::Kind;
+
+constexpr Parameter flag(std::string_view name, std::string_view help) {
+  return {.name = name,
+          .kind = Kind::choice,
+          .words = "true false",
+          .otherwise = "false",
+          .help = help};
 }
 
-bool flag(const Url& url, const char* name) {
-  const std::string value = url.text(name);
-  if (!value.empty() && value != "true" && value != "false")
-    refuse("parameter \"" + std::string{name} + "\" must be true or false", {});
-  return value == "true";
+constexpr std::array kRows{
+    Parameter{
+        .name = "subject", .otherwise = "STREAM.{topic}.{key}", .help = "pattern of the subjects"},
+    flag("shared", "others write to the stream too; weaker guarantee"),
+    flag("create", "create a missing stream"),
+    Parameter{.name = "replicas",
+              .kind = Kind::number,
+              .fallback = 1,
+              .min = 1,
+              .max = NatsSinkOptions::kReplicasMax,
+              .help = "of the stream that `create=true` creates"},
+    flag("allow_memory", "accept memory storage"),
+    Parameter{.name = "in_flight",
+              .kind = Kind::number,
+              .fallback = NatsSinkOptions::kInFlightDefault,
+              .min = 1,
+              .max = NatsSinkOptions::kInFlightMax,
+              .help = "messages in flight"},
+    Parameter{.name = "timeout_ms",
+              .kind = Kind::number,
+              .fallback = NatsSinkOptions::kTimeoutDefault_ms,
+              .min = NatsSinkOptions::kTimeoutMin_ms,
+              .max = NatsSinkOptions::kTimeoutMax_ms,
+              .help = "for connecting and for each answer"},
+    Parameter{.name = "creds", .kind = Kind::secret_file, .help = "JWT credentials"},
+    Parameter{.name = "password_file",
+              .kind = Kind::secret_file,
+              .help = "password of USER, on its first line"},
+    flag("tls", "insist on TLS; implied by the next two"),
+    Parameter{.name = "ca_file",
+              .kind = Kind::file,
+              .otherwise = "the system's",
+              .help = "the only authorities to trust"},
+    Parameter{.name = "cert_file",
+              .kind = Kind::file,
+              .help = "the relay's own certificate, with key_file"},
+    Parameter{.name = "key_file", .kind = Kind::secret_file, .help = "its key"},
+};
+
+[[noreturn]] void refuse(const std::string& message, std::string_view hint = kForm) {
+  throw Error{ErrorCode::invalid_argument, "nats URL", message, {.hint = std::string{hint}}};
 }
 
 std::string decoded(std::string_view part) {
@@ -108,28 +150,27 @@ void take_servers(const Place& place, NatsSinkOptions& options) {
 
 }  // namespace
 
-NatsSinkOptions NatsSinkOptions::parse(const Url& url) {
-  url.refuse_parameters_except(
-      "subject shared create replicas allow_memory in_flight timeout_ms creds password_file tls"
-      " ca_file cert_file key_file");
+std::span<const Parameter> NatsSinkOptions::parameters() { return kRows; }
+
+NatsSinkOptions NatsSinkOptions::from(const Url& url) {
+  const Parameters given{url, parameters()};
   NatsSinkOptions options{.servers = {},
-                          .password_file = url.text("password_file"),
-                          .creds = url.text("creds"),
-                          .subject = url.text("subject"),
-                          .shared = flag(url, "shared"),
-                          .create = flag(url, "create"),
-                          .replicas = url.number("replicas", 1, 1, kReplicasMax),
-                          .allow_memory = flag(url, "allow_memory"),
-                          .in_flight = url.number("in_flight", kInFlightDefault, 1, kInFlightMax),
-                          .ca_file = url.text("ca_file"),
-                          .cert_file = url.text("cert_file"),
-                          .key_file = url.text("key_file")};
-  options.timeout = std::chrono::milliseconds{
-      url.number("timeout_ms", static_cast<std::uint64_t>(kTimeoutDefault.count()), 100, 600'000)};
-  options.tls = flag(url, "tls") || !options.ca_file.empty() || !options.cert_file.empty();
+                          .password_file = given.text("password_file"),
+                          .creds = given.text("creds"),
+                          .subject = given.text("subject"),
+                          .shared = given.flag("shared"),
+                          .create = given.flag("create"),
+                          .replicas = given.number("replicas"),
+                          .allow_memory = given.flag("allow_memory"),
+                          .in_flight = given.number("in_flight"),
+                          .timeout = std::chrono::milliseconds{given.number("timeout_ms")},
+                          .ca_file = given.text("ca_file"),
+                          .cert_file = given.text("cert_file"),
+                          .key_file = given.text("key_file")};
+  options.tls = given.flag("tls") || !options.ca_file.empty() || !options.cert_file.empty();
   if (options.cert_file.empty() != options.key_file.empty())
     refuse("cert_file and key_file belong together", {});
-  if (url.parameters.contains("replicas") && !options.create)
+  if (given.has("replicas") && !options.create)
     refuse("replicas is for a stream that the relay creates", "add create=true");
 
   if (!url.rest.starts_with("//")) refuse("it names no server");
@@ -144,10 +185,7 @@ NatsSinkOptions NatsSinkOptions::parse(const Url& url) {
   options.stream = place.stream;
   if (!is_stream_name(options.stream)) refuse("it does not end with the name of a stream");
   if (options.subject.empty()) options.subject = options.stream + ".{topic}.{key}";
-  for (const char* const name : {"ca_file", "cert_file"})
-    static_cast<void>(readable_file(url, name, Secrecy::open));
-  for (const char* const name : {"creds", "password_file", "key_file"})
-    static_cast<void>(readable_file(url, name, Secrecy::secret));
+  given.check_files();
   return options;
 }
 

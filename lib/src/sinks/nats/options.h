@@ -3,10 +3,13 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/url.h"
+#include "sinks/common/parameters.h"
 
 namespace outseal::sinks {
 
@@ -14,7 +17,9 @@ namespace outseal::sinks {
 struct NatsSinkOptions {
   static constexpr std::size_t kInFlightDefault = 4'096;
   static constexpr std::size_t kInFlightMax = 16'384;
-  static constexpr std::chrono::milliseconds kTimeoutDefault{5'000};
+  static constexpr std::uint64_t kTimeoutDefault_ms = 5'000;
+  static constexpr std::uint64_t kTimeoutMin_ms = 100;
+  static constexpr std::uint64_t kTimeoutMax_ms = 600'000;
   static constexpr std::size_t kReplicasMax = 5;
 
   std::vector<std::string> servers;  ///< nats://HOST:PORT each.
@@ -31,15 +36,16 @@ struct NatsSinkOptions {
   std::size_t replicas = 1;                  ///< Of a stream that is created.
   bool allow_memory = false;                 ///< Take a stream that is gone with its server.
   std::size_t in_flight = kInFlightDefault;  ///< Messages sent and not yet acknowledged.
-  std::chrono::milliseconds timeout = kTimeoutDefault;  ///< For connecting and for each answer.
+  std::chrono::milliseconds timeout{kTimeoutDefault_ms};  ///< For connecting and for each answer.
   bool tls = false;       ///< Refuse a server without TLS. One that wants TLS always gets it.
   std::string ca_file;    ///< Trust these instead of the system's. Implies tls, as do the next two.
   std::string cert_file;  ///< Of ourselves, with key_file.
   std::string key_file;
 
+  static std::span<const Parameter> parameters();
   /// @throws Error{invalid_argument} naming the parameter; never its value.
   /// @throws Error{invalid_config} for a file that cannot be read.
-  static NatsSinkOptions parse(const Url& url);
+  static NatsSinkOptions from(const Url& url);
 };
 
 /// True if both URLs name one stream, by at least one server in common, however they are written.

@@ -24,15 +24,11 @@ NatsSink::~NatsSink() { close(); }
 
 SinkFeatures NatsSink::features() const {
   if (options_.shared)
-    return {.readable = true,
-            .payload_bytes_max = kNatsMessageBytesMax,
+    return {.second_copy = SecondCopy::id_within_window,
+            .readable = true,
             .batch_events_max = kSharedBatchMax};
   // Servers sync their files only every other minute: the end of a power failure may cost messages.
-  return {.has_tail = true,
-          .conditional_append = true,
-          .readable = true,
-          .may_lose_acknowledged = true,
-          .payload_bytes_max = kNatsMessageBytesMax};
+  return {.second_copy = SecondCopy::refuses, .readable = true, .may_lose_acknowledged = true};
 }
 
 std::optional<std::string> NatsSink::encode(const EventRow& row, Position position,
@@ -105,10 +101,6 @@ void NatsSink::close() noexcept { session_.reset(); }
 
 std::unique_ptr<SinkReader> NatsSink::read() {
   return std::make_unique<NatsReader>(options_, our_name_);
-}
-
-std::unique_ptr<Sink> make_nats_sink(const Url& url, const SinkContext& context) {
-  return std::make_unique<NatsSink>(NatsSinkOptions::parse(url), context);
 }
 
 }  // namespace outseal::sinks

@@ -29,12 +29,12 @@
 #include <string_view>
 
 #include "model/sink.h"
+#include "sinks/kind.h"
 #include "sinks/nats/connection.h"
 #include "sinks/nats/message.h"
 #include "sinks/nats/options.h"
 #include "sinks/nats/publisher.h"
 #include "sinks/nats/stream.h"
-#include "sinks/registry.h"
 
 namespace outseal::sinks {
 
@@ -46,6 +46,7 @@ class NatsSink final : public Sink {
   ~NatsSink() override;
 
   SinkFeatures features() const override;
+  std::size_t payload_bytes_max() const override { return kNatsMessageBytesMax; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override;
   void resume_from(const Tail& acked, std::string_view mark) override;
@@ -74,8 +75,5 @@ class NatsSink final : public Sink {
   std::unique_ptr<Session> session_;
   Tail tail_;
 };
-
-/// @throws Error{invalid_argument} for a parameter that it does not know.
-std::unique_ptr<Sink> make_nats_sink(const Url& url, const SinkContext& context);
 
 }  // namespace outseal::sinks

@@ -7,7 +7,6 @@
 #include <system_error>
 
 #include "outseal/error.h"
-#include "sinks/file/sink.h"
 
 namespace outseal::sinks {
 namespace {
@@ -30,8 +29,7 @@ bool write_all(std::string_view bytes) {
 
 }  // namespace
 
-StdoutSink::StdoutSink(std::string_view event_source)
-    : encoder_{event_source, FileSinkOptions::kEventBytesDefault} {}
+StdoutSink::StdoutSink(std::string_view event_source) : encoder_{event_source, kLineBytesDefault} {}
 
 std::optional<std::string> StdoutSink::encode(const EventRow& row, Position position,
                                               std::string& out) {

@@ -1,4 +1,4 @@
-// The `stdout:` sink: events as newline-delimited JSON (cloudevents.h) on standard output.
+// The `stdout:` sink: events as newline-delimited JSON (common/cloudevents.h) on standard output.
 //
 // At least once: nobody can ask a pipe what it took, so after a crash the last batch comes again.
 // Receivers recognise it by id and position.
