@@ -32,7 +32,8 @@ struct SinkForm {
   std::string_view contents;  ///< What it holds: "newline-delimited JSON".
   /// Whose the parameters are that are not the kind's own.
   OtherParameters others = OtherParameters::refused;
-  /// The identity leads to the sink as well: there are no passwords or servers that it leaves out.
+  /// To read the sink takes no more than its identity: that leaves out no password and no server,
+  /// or there is nothing to be read at all.
   bool identity_is_address = false;
 };
 

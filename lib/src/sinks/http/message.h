@@ -6,7 +6,7 @@
 //   body
 //
 // Binary mode (default): the event's attributes are header fields, the body is the payload.
-// Structured mode: the body is the event as one JSON document (cloudevents.h).
+// Structured mode: the body is the event as one JSON document (common/cloudevents.h).
 // The position is no attribute here (no `sequence`) but a header field alone, in both modes: an
 // event gets another one if one before it is parked, and the same id with another body would be
 // refused by a receiver that compares bodies (422).

@@ -1,4 +1,4 @@
-// An event on its way into a SQL inbox, as bytes: what Sink::encode makes and the columns give
+// An event on its way into a SQL inbox, as bytes: what encode() makes and the columns give
 // back.
 //
 //   1 byte   version of this format, 1
