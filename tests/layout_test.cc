@@ -148,6 +148,31 @@ Complaints check_includes(const File& file) {
   return found;
 }
 
+/// The folder of a kind of sink, or "common"; empty for what is not in one.
+std::string sink_folder_of(std::string_view path) {
+  const std::string_view source = "lib/src/sinks/";
+  if (path.starts_with(source))
+    path.remove_prefix(source.size() - std::string_view{"sinks/"}.size());
+  if (!path.starts_with("sinks/")) return {};
+  path.remove_prefix(std::string_view{"sinks/"}.size());
+  const auto slash = path.find('/');
+  return slash == std::string_view::npos ? std::string{} : std::string{path.substr(0, slash)};
+}
+
+// A kind of sink is its folder: it stands on kind.h and common/, and only the registry knows it.
+Complaints check_sinks(const File& file) {
+  Complaints found;
+  const std::string own = sink_folder_of(file.path);
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const auto header = included(file.lines[i]);
+    if (!header || own.empty()) continue;
+    const std::string other = sink_folder_of(*header);
+    if (*header == "sinks/registry.h" || (!other.empty() && other != own && other != "common"))
+      found.push_back(at(file, i, "a sink must not know " + *header));
+  }
+  return found;
+}
+
 Complaints check_public_header(const File& file) {
   Complaints found;
   for (std::size_t i = 0; i < file.lines.size(); ++i) {
@@ -191,6 +216,12 @@ Complaints check_process(const File& file) {
   return check_code(file, call, "belongs to the programs");
 }
 
+// Which kinds are part of the build.
+Complaints check_kinds(const File& file) {
+  static const std::regex macro{"\\bOUTSEAL_SINK_[A-Z]"};
+  return check_code(file, macro, "belongs to the registry of sinks");
+}
+
 Complaints check(const File& file) {
   Complaints found;
   const auto add = [&](const Complaints& more) {
@@ -203,8 +234,11 @@ Complaints check(const File& file) {
   if (!is_cpp(file.path)) return found;
   add(check_functions(file));
   add(check_includes(file));
+  add(check_sinks(file));
   if (file.path.starts_with("lib/include/")) add(check_public_header(file));
   if (file.path.starts_with("lib/")) add(check_process(file));
+  if (starts_with_any(file.path, {"lib/", "tools/"}) && file.path != "lib/src/sinks/registry.cc")
+    add(check_kinds(file));
   if (starts_with_any(file.path, {"lib/", "tools/"}) && !file.path.starts_with("lib/src/sql/")) {
     add(check_sql(file));
     add(check_indexes(file));
@@ -319,6 +353,10 @@ TEST_CASE("a file that breaks a rule is caught") {
       {"lib/src/base/a.cc", {"#include \"store/outbox.h\""}},
       {"lib/src/relay/a.cc", {"#include \"reconcile/run.h\""}},
       {"lib/src/sinks/a.cc", {"#include \"relay/core.h\""}},
+      {"lib/src/sinks/file/a.cc", {"#include \"sinks/nats/message.h\""}},
+      {"lib/src/sinks/common/a.cc", {"#include \"sinks/file/sink.h\""}},
+      {"lib/src/sinks/file/a.cc", {"#include \"sinks/registry.h\""}},
+      {"lib/src/sinks/file/a.cc", {"#ifdef OUTSEAL_SINK_HTTP"}},
       {"lib/src/relay/core.cc", {"#include \"store/subscription.h\""}},
       {"lib/src/store/a.cc", {"#include \"../base/url.h\""}},
       {"lib/include/outseal/a.h", {"#include <soci/soci.h>"}},

@@ -6,7 +6,7 @@
 #include <stop_token>
 
 #include "bench/bench.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "support/paths.h"
 
 namespace outseal::bench {
@@ -16,7 +16,7 @@ namespace {
 class NullSink final : public Sink {
  public:
   SinkFeatures features() const override {
-    return {.has_tail = true, .conditional_append = true, .exclusive = true, .readable = false};
+    return {.second_copy = SecondCopy::refuses, .exclusive = true};
   }
   std::optional<std::string> encode(const EventRow& row, Position, std::string& out) override {
     out.append(reinterpret_cast<const char*>(row.id.bytes().data()), row.id.bytes().size());
@@ -43,6 +43,7 @@ class WatchedSink final : public Sink {
       : sink_{std::move(sink)}, deliveries_{std::move(deliveries)} {}
 
   SinkFeatures features() const override { return sink_->features(); }
+  std::size_t payload_bytes_max() const override { return sink_->payload_bytes_max(); }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override {
     return sink_->encode(row, position, out);

@@ -17,7 +17,8 @@ constexpr std::uint64_t kHuge = 200'000'000;
 /// Takes payloads up to a megabyte.
 class SmallSink final : public Sink {
  public:
-  SinkFeatures features() const override { return {.payload_bytes_max = 1'000'000}; }
+  SinkFeatures features() const override { return {}; }
+  std::size_t payload_bytes_max() const override { return 1'000'000; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override {
     return any_.encode(row, position, out);

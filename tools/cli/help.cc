@@ -5,20 +5,14 @@
 
 namespace outseal::tools {
 
-namespace {
-
-constexpr std::size_t kColumns = 90;
-
-}  // namespace
-
-std::string wrapped(std::string_view text, std::size_t indent) {
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t columns) {
   std::string out;
-  std::size_t column = kColumns;
+  std::size_t column = columns;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find(' '), text.size());
     const std::string_view word = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
-    if (column + 1 + word.size() > kColumns) {
+    if (column + 1 + word.size() > columns) {
       if (!out.empty()) out += '\n';
       out.append(indent, ' ');
       column = indent;

@@ -190,8 +190,10 @@ std::vector<Settings> resolve(const Command& command, const Settings::Values& gi
 void check_values(const OptionRow& row, const std::string& where,
                   const std::vector<std::string>& values);
 
+/// Width of --help.
+inline constexpr std::size_t kHelpColumns = 90;
 /// `text` in lines as --help has them, each behind `indent` spaces.
-std::string wrapped(std::string_view text, std::size_t indent);
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t columns = kHelpColumns);
 /// --help of the program, or of one command.
 std::string help_text(const Program& program);
 std::string help_text(const Program& program, const Command& command);

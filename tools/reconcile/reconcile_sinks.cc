@@ -1,7 +1,6 @@
 #include "reconcile_sinks.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <utility>
@@ -9,8 +8,7 @@
 #include "cli/config_file.h"
 #include "model/subscription.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
-#include "sinks/file_segments.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 
@@ -28,10 +26,10 @@ using NamedSinks = std::map<std::string, Named>;
 
 /// A sink that is not there lacks every event, which says nothing: a path that somebody has just
 /// typed is a mistake, and findings about it would only be noise.
-void require_file(const Url& url) {
-  if (url.scheme != "file") return;
-  const std::string path = sinks::sink_identity(url).substr(url.scheme.size() + 1);
-  if (std::filesystem::exists(path) || !sinks::rotated_segments(path).empty()) return;
+void require_there(const Url& url) {
+  const sinks::SinkKind* const kind = sinks::find_kind(url);
+  const std::string path = kind == nullptr ? "" : kind->find_missing(url);
+  if (path.empty()) return;
   throw Error{ErrorCode::sink_unreachable,
               "--sink",
               path + " does not exist",
@@ -54,7 +52,7 @@ void take_flag(const std::string& text, const std::vector<SubscriptionInfo>& cho
           {.hint = "say which one: --sink NAME=URL"}};
     if (!chosen.empty()) name = chosen.front().name;
   }
-  require_file(url);
+  require_there(url);
   named[name] = {.url = url, .origin = "--sink"};
 }
 
@@ -80,13 +78,6 @@ NamedSinks named_sinks(const Settings& settings, const std::vector<SubscriptionI
                                              : name->second.front(),
              named);
   return named;
-}
-
-/// Whether what the relay stored of a sink is all of its address. (A webhook or stdout is asked for
-/// nothing: it only says that it cannot be read back.)
-bool is_address(const Url& url) {
-  const auto& scheme = url.scheme;
-  return scheme == "file" || scheme == "sqlite" || scheme == "stdout" || scheme.starts_with("http");
 }
 
 std::unique_ptr<Sink> make(const Url& url, const SubscriptionInfo& subscription) {
@@ -126,7 +117,8 @@ reconcile::SinkMaker sink_maker_of(const Settings& settings, sql::Connection& co
     const Url stored = Url::parse("sink", subscription.sink);
     const auto found = named.find(subscription.name);
     if (found == named.end()) {
-      if (is_address(stored)) return reconcile::SinkForReading{make(stored, subscription)};
+      if (sinks::is_identity_address(stored))
+        return reconcile::SinkForReading{make(stored, subscription)};
       return reconcile::SinkForReading{
           nullptr, "nobody said how to reach its sink " + subscription.sink +
                        ": give the relay's --config, or --sink " + subscription.name + "=URL"};

@@ -1,14 +1,13 @@
 // outseal-relay: publishes the outbox, shows how far it is, decides about parked events.
 #include "cli/options.h"
 #include "relay_commands.h"
-#include "sinks/factory.h"
 
 namespace outseal::tools {
 
 namespace {
 
 std::string run_notes() {
-  return "Sinks:\n" + sinks::sink_help() + "\nSeveral subscriptions:\n" +
+  return "Sinks:\n" + sink_help() + "\nSeveral subscriptions:\n" +
          wrapped(
              "Each [[subscription]] table of the configuration file is one; without "
              "--subscription all of them run, each with a lease and connections of its own. "
@@ -56,6 +55,13 @@ const Program kProgram{
          .required = {Option::db},
          .optional = {Option::config, Option::json},
          .run = relay_status},
+        {.path = "sinks",
+         .summary =
+             "Lists the kinds of sinks: their URLs, what each guarantees, how it keeps out a "
+             "second copy of an event, and its parameters.",
+         .required = {},
+         .optional = {Option::json},
+         .run = relay_sinks},
         {.path = "rebase",
          .summary = "After a failover, a restore or a copy of the database: compares with the sink "
                     "and lets the subscription go on behind its end, so that nothing is published "

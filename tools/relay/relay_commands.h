@@ -1,6 +1,7 @@
 // The commands of outseal-relay, one file each.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "cli/options.h"
@@ -9,6 +10,7 @@ namespace outseal::tools {
 
 int relay_run(const std::vector<Settings>& settings);
 int relay_status(const Settings& settings);
+int relay_sinks(const Settings& settings);
 int relay_rebase(const Settings& settings);
 int relay_move(const Settings& settings);
 int relay_remove(const Settings& settings);
@@ -19,5 +21,8 @@ int relay_discard(const Settings& settings);
 int parked_list(const Settings& settings);
 int parked_redrive(const Settings& settings);
 int parked_discard(const Settings& settings);
+
+/// One line per form of a sink's URL for --help: what it is and what it guarantees.
+std::string sink_help();
 
 }  // namespace outseal::tools

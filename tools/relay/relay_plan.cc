@@ -8,7 +8,7 @@
 #include "cli/database.h"
 #include "model/limits.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 
@@ -117,7 +117,7 @@ RelayPlan plan_of(const Settings& settings) {
 /// Two subscriptions at the end of one file would each take the other's events for a fork.
 void check_sinks(const std::vector<RelayPlan>& plans) {
   const auto is_shared = [](const RelayPlan& plan) {
-    return sinks::takes_several_subscriptions(plan.sink.url());
+    return sinks::kind_of(plan.sink.url()).is_shareable(plan.sink.url());
   };
   for (std::size_t i = 0; i < plans.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)

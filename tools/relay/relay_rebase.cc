@@ -6,7 +6,7 @@
 #include "outseal/error.h"
 #include "relay_commands.h"
 #include "sink_choice.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "store/rebase.h"
 #include "store/subscription.h"
 

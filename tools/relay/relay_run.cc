@@ -22,6 +22,7 @@
 #include "relay/retention_task.h"
 #include "relay_commands.h"
 #include "relay_plan.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 
@@ -248,9 +249,10 @@ int report_of(const std::string& name, const std::exception_ptr& error, bool jso
 /// Prints how all have ended. @returns the worst of their exit codes.
 int report(const std::vector<RelayPlan>& plans, const std::vector<Ending>& endings, bool json) {
   flush_errors();  // On a terminal, results stand below the log.
-  // The events of stdout: are the results of that sink; nothing may stand between or behind them.
+  // Events on standard output are the results of that sink; nothing may stand between or behind
+  // them.
   const bool silent = std::any_of(plans.begin(), plans.end(), [](const RelayPlan& plan) {
-    return plan.sink.url().scheme == "stdout";
+    return sinks::kind_of(plan.sink.url()).facts().takes_stdout;
   });
   const bool is_many = plans.size() > 1;
   int worst = kExitFine;

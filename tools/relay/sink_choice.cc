@@ -2,7 +2,7 @@
 
 #include "cli/database.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 
 namespace outseal::tools {
 

@@ -135,7 +135,7 @@ struct Settle {
 };
 // For the sink:
 struct OpenSink {
-  Tail acked;  ///< As in Sink::resume_from.
+  Tail acked;  ///< As in SinkSession::resume_from.
   std::string mark;
 };
 struct Deliver {

@@ -22,13 +22,13 @@ struct Abandon {
 
 }  // namespace
 
-SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
-                                 OpenConnection open_second)
+SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name,
+                                 SinkEncoder& encoder, OpenConnection open_second)
     : connection_{connection},
       name_{std::move(name)},
-      sink_{sink},
+      encoder_{encoder},
       reader_{make_log_reader(connection, std::move(open_second))},
-      payload_bytes_max_{sink.features().payload_bytes_max} {
+      payload_bytes_max_{encoder.payload_bytes_max()} {
   // Beside the payload a row has less than this.
   constexpr std::uint64_t kRestBytesMax = 1U << 20U;
   connection.limit_values(payload_bytes_max_ + kRestBytesMax);

@@ -46,9 +46,8 @@ class SubscriptionLog {
   /// Pages of the log that read_page() looks at for one of its own.
   static constexpr int kScanPages = 10;
 
-  /// `sink` encodes the events; only Sink::encode is called.
-  /// `open_second` as in make_log_reader().
-  SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
+  /// `encoder` outlives this; `open_second` as in make_log_reader().
+  SubscriptionLog(sql::Connection& connection, std::string name, SinkEncoder& encoder,
                   OpenConnection open_second = {});
 
   /// Creates the subscription, or checks that it is the one that `spec` describes. One that nobody
@@ -121,7 +120,7 @@ class SubscriptionLog {
 
   sql::Connection& connection_;
   std::string name_;
-  Sink& sink_;
+  SinkEncoder& encoder_;
   std::unique_ptr<LogReader> reader_;
   std::vector<std::string> topics_;
   std::uint64_t payload_bytes_max_;
