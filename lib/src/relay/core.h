@@ -15,12 +15,14 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "model/batch.h"
 #include "model/sink.h"
 #include "model/subscription.h"
+#include "observe/observation.h"
 #include "outseal/error.h"
 
 namespace outseal::relay {
@@ -88,9 +90,11 @@ struct DatabaseFailed {
 // Answers to sink commands:
 struct SinkOpened {
   OpenResult result;
+  std::chrono::microseconds took{0};  ///< For who observes it; decides nothing.
 };
 struct Delivered {
   DeliveryResult result;
+  std::chrono::microseconds took{0};  ///< As above.
 };
 
 using Input =
@@ -138,8 +142,7 @@ struct Wait {
   Milliseconds duration{0};
 };  ///< Replaces an earlier Wait.
 struct Report {
-  std::string event;
-  std::string detail;
+  observe::Observation what;
 };  ///< Something an operator should see.
 struct Halt {
   ErrorCode code;
@@ -231,7 +234,7 @@ class Core {
     database_busy_ = true;
     send(std::move(command));
   }
-  void report(std::string event, std::string detail);
+  void report(observe::Observation what) { send(Report{std::move(what)}); }
   void halt(ErrorCode code, std::string what, std::string hint, bool is_final = false);
 
   CoreOptions options_;
