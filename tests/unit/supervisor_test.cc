@@ -1,14 +1,20 @@
-// The relays of one process: what its snapshot shows, with a real database and real files.
+// The relays of one process: what is observed of them, and what the snapshot makes of it. The
+// database and the files are real.
 #include "relay/supervisor.h"
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <optional>
+#include <mutex>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "sinks/file_sink.h"
 #include "sql/connection.h"
@@ -85,6 +91,16 @@ class Run {
   std::thread thread_;
 };
 
+/// The one observation of its kind.
+template <typename O>
+O only(const std::vector<observe::Observation>& seen) {
+  std::vector<O> found;
+  for (const auto& what : seen)
+    if (const O* one = std::get_if<O>(&what)) found.push_back(*one);
+  REQUIRE(found.size() == 1);
+  return found.front();
+}
+
 }  // namespace
 
 TEST_CASE("a snapshot shows where a relay is, from its start to its end") {
@@ -97,7 +113,7 @@ TEST_CASE("a snapshot shows where a relay is, from its start to its end") {
   const RelaySnapshot leading = run.of(0);
   CHECK(leading.subscription == "main");
   CHECK(leading.bound == Position{3});
-  CHECK(leading.waiting() == 0);
+  CHECK(leading.in_flight() == 0);
   CHECK(leading.published == 3);
   CHECK(leading.last_error.empty());
   CHECK_FALSE(leading.last_error_at.has_value());
@@ -118,6 +134,39 @@ TEST_CASE("a snapshot shows where a relay is, from its start to its end") {
   CHECK_FALSE(result.hangs);
   CHECK(result.endings.at(0).error == nullptr);
   CHECK(result.endings.at(0).result.published == 5);
+}
+
+TEST_CASE("what becomes of a batch is observed with its numbers and durations") {
+  Site site;
+  std::filesystem::create_directory(site.file("main"));
+  site.append(3);
+  RelayJob job = site.job("main");
+  job.options.core.drain = true;
+  std::mutex mutex;  // The retention task observes, too.
+  std::vector<observe::Observation> seen;
+  Supervisor supervisor{{job}, [&](std::string_view, const observe::Observation& what) {
+                          const std::lock_guard lock{mutex};
+                          seen.push_back(what);
+                        }};
+  CHECK_FALSE(supervisor.run({}).hangs);
+
+  const auto bound = only<observe::Bound>(seen);
+  CHECK(bound.last == Position{3});
+  CHECK(bound.events == 3);
+  CHECK(bound.bytes == std::filesystem::file_size(site.file("main/events")));
+  CHECK(bound.took > 0us);
+  const auto delivered = only<observe::Delivered>(seen);
+  CHECK(delivered.status == DeliveryResult::Status::delivered);
+  CHECK(delivered.events == 3);
+  CHECK(delivered.took > 0us);
+  const auto acked = only<observe::Acknowledged>(seen);
+  CHECK(acked.last == Position{3});
+  CHECK(acked.events == 3);
+  CHECK(acked.published == 3);
+  CHECK(only<observe::Subscribed>(seen).first_seq == Seq{1});
+  CHECK(only<observe::Led>(seen).acked == Position{});
+  CHECK(only<observe::SinkOpened>(seen).took > 0us);
+  CHECK(only<observe::Finished>(seen).drained);
 }
 
 TEST_CASE("a relay that has halted shows why and when it is tried again; its neighbour goes on") {

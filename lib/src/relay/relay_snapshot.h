@@ -30,14 +30,15 @@ struct RelaySnapshot {
   State state = State::starting;
   Time since;                    ///< When it came to this state.
   std::optional<Time> retry_at;  ///< While it waits or has halted: when it tries again.
-  Position acked;                ///< Of the events that are durable in the sink. As of when it
-  Position bound;                ///< led last; 0 if it never has. Of those that are on their way.
-  std::uint64_t published = 0;   ///< Events since the process began.
-  std::string last_error;        ///< Stays when the trouble is over; empty: there was none.
+  // As of when it led last; 0 if it never has.
+  Position acked;               ///< The last event that is durable in the sink.
+  Position bound;               ///< The last event that has a position.
+  std::uint64_t published = 0;  ///< Events since the process began.
+  std::string last_error;       ///< Stays when the trouble is over; empty: there was none.
   std::optional<Time> last_error_at;
 
   /// Events bound and not acknowledged.
-  std::uint64_t waiting() const { return bound.value() - acked.value(); }
+  std::uint64_t in_flight() const { return bound.value() - acked.value(); }
 };
 
 /// Brings `snapshot` up to date with what happened at `now`.
