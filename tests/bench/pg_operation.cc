@@ -11,6 +11,7 @@
 #include "bench/bench.h"
 #include "bench/pg_relay.h"
 #include "bench/pg_stage.h"
+#include "observe/log_line.h"
 #include "relay/retention_task.h"
 #include "store/retention.h"
 
@@ -34,18 +35,17 @@ class Retention {
       : task_{Url::parse("--db", stage.url()),
               {{"main", {.events = std::chrono::milliseconds{1}, .step_rows = 5'000}}},
               false,
-              [this](const relay::RelayEvent& event) { count(event); }} {
+              [this](std::string_view, const observe::Observation& what) { count(what); }} {
     task_.start();
   }
   std::uint64_t removed() const { return removed_; }
 
  private:
-  void count(const relay::RelayEvent& event) {
-    constexpr std::string_view kRows = "rows_removed=";
-    if (event.event == "retained")
-      removed_ += std::strtoull(event.detail.c_str() + kRows.size(), nullptr, 10);
-    else
-      std::printf("  %s %s\n", event.event.c_str(), event.detail.c_str());
+  void count(const observe::Observation& what) {
+    if (const auto* retained = std::get_if<observe::Retained>(&what))
+      removed_ += retained->rows;
+    else if (const auto line = observe::log_line(what))
+      std::printf("  %s\n", std::string{line->event}.c_str());
   }
 
   std::atomic<std::uint64_t> removed_ = 0;

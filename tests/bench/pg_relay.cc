@@ -127,12 +127,13 @@ RelayRun::RelayRun(const Stage& stage, const Options& options,
   auto watched = std::make_unique<WatchedSink>(std::move(sink), std::move(deliveries));
   thread_ = std::jthread{[this, sink = std::move(watched)](const std::stop_token& stop) mutable {
     try {
-      const relay::RelayObserver observe = [this](const relay::RelayEvent& event) {
+      const auto note_lease = [this](std::string_view, const observe::Observation& what) {
+        if (!std::holds_alternative<observe::Led>(what)) return;
         const std::lock_guard lock{mutex_};
-        leading_ = leading_ || event.event == "leading";
+        leading_ = true;
         changed_.notify_all();
       };
-      relay::run(options_, std::move(sink), stop, observe, [](std::uint64_t) {});
+      relay::run(options_, std::move(sink), stop, note_lease);
     } catch (...) {
       const std::lock_guard lock{mutex_};
       failure_ = std::current_exception();

@@ -240,13 +240,12 @@ TEST_CASE("a batch on its way when the subscription is paused is in the sink onc
   options.subscription.sink = "file:x";
   options.subscription.event_source = "/outseal/main";
   std::atomic<bool> is_paused = false;
-  const relay::RelayObserver observe = [&is_paused](const relay::RelayEvent& event) {
-    if (event.event == "paused") is_paused = true;
+  const auto note_pause = [&is_paused](std::string_view, const observe::Observation& what) {
+    if (std::holds_alternative<observe::Paused>(what)) is_paused = true;
   };
   std::stop_source stop;
   std::thread relay{[&] {
-    relay::run(options, std::make_unique<HeldSink>(store), stop.get_token(), observe,
-               [](std::uint64_t) {});
+    relay::run(options, std::make_unique<HeldSink>(store), stop.get_token(), note_pause);
   }};
   {
     std::unique_lock lock{store->mutex};

@@ -3,6 +3,8 @@
 #include <utility>
 #include <variant>
 
+#include "observe/log_line.h"
+
 namespace outseal::sim {
 
 void SimRelay::start(const relay::CoreOptions& options, Sender sender, SimSink& sink,
@@ -135,7 +137,8 @@ std::string describe(const relay::Command& command) {
           [](const relay::CloseSink&) -> std::string { return "close sink"; },
           [](const relay::Wait& wait) { return "wait " + std::to_string(wait.duration.count()); },
           [](const relay::Report& report) {
-            return "report " + report.event + ' ' + report.detail;
+            const auto line = observe::log_line(report.what);
+            return "report " + std::string{line ? line->event : "something"};
           },
           [](const relay::Halt& halt) { return "HALT " + halt.what; },
           [](const relay::Finish& done) -> std::string {

@@ -83,8 +83,8 @@ TEST_CASE("an idle relay gives a stream back what it has lost, without a new eve
   options.core.backoff_max = std::chrono::milliseconds{100};
   auto sink = sinks::make_sink(Url::parse("sink", url), sinks::context_of("/outseal/main", "main"));
   const std::jthread relay{[&](const std::stop_token& stop) {
-    relay::run(
-        options, std::move(sink), stop, [](const relay::RelayEvent&) {}, [](std::uint64_t) {});
+    relay::run(options, std::move(sink), stop,
+               [](std::string_view, const observe::Observation&) {});
   }};
   wait_until("the acknowledgement",
              [&] { return stage.number("SELECT acked_position FROM outseal_subscription") == 2; });

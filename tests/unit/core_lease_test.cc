@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 TEST_CASE("a relay stands by while the subscription is paused, says so once, and looks again") {
   Relay relay;
   relay.on(LeasePaused{});
-  CHECK(relay.get<Report>().event == "paused");
+  CHECK(relay.reported<observe::Paused>() != nullptr);
   CHECK(relay.find<Finish>() == nullptr);
   CHECK(relay.get<Wait>().duration == 1s);
   for (int i = 0; i < 3; ++i) {
@@ -22,7 +22,8 @@ TEST_CASE("a relay stands by while the subscription is paused, says so once, and
   relay.now += 1s;
   relay.on(TimerFired{});
   relay.on(LeaseGranted{state_of(0, 0)});
-  CHECK(relay.get<Report>().event == "leading");
+  REQUIRE(relay.reported<observe::Led>() != nullptr);
+  CHECK(relay.reported<observe::Led>()->epoch == Epoch{7});
   relay.on(Fenced{});
   relay.now += 1s;
   relay.on(TimerFired{});
@@ -57,7 +58,7 @@ TEST_CASE(
 TEST_CASE("a draining relay of a paused subscription ends, and has not drained") {
   Relay relay{{.drain = true}};
   relay.on(LeasePaused{});
-  CHECK(relay.get<Report>().event == "paused");
+  CHECK(relay.reported<observe::Paused>() != nullptr);
   CHECK_FALSE(relay.get<Finish>().drained);
 }
 
@@ -66,8 +67,9 @@ TEST_CASE("what a sink says about itself when it is opened is reported once") {
   relay.lead(0, 0);
   const SinkOpened weak{{.tail = Tail{}, .detail = "kept in memory", .hint = "use files"}};
   relay.on(weak);
-  CHECK(relay.get<Report>().event == "sink_warning");
-  CHECK(relay.get<Report>().detail == "kept in memory; use files");
+  REQUIRE(relay.reported<observe::SinkWarned>() != nullptr);
+  CHECK(relay.reported<observe::SinkWarned>()->detail == "kept in memory");
+  CHECK(relay.reported<observe::SinkWarned>()->hint == "use files");
   relay.on(PageRead{batch_of(1, 1)});
   relay.on(Bound{});
   relay.on(Delivered{{.status = DeliveryResult::Status::retry_later, .detail = "gone"}});

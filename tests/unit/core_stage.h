@@ -80,6 +80,12 @@ struct Relay {
     REQUIRE(found != nullptr);
     return *found;
   }
+  /// What an operator was told, if it is this.
+  template <typename O>
+  const O* reported() const {
+    const Report* report = find<Report>();
+    return report == nullptr ? nullptr : std::get_if<O>(&report->what);
+  }
   /// What looks wrong halts only a relay that still leads: the lease is asked for first.
   const Halt& halt() {
     get<RenewLease>();

@@ -74,7 +74,8 @@ TEST_CASE("a forgetful sink gets back what it lost without being told to") {
   Relay relay{{.may_lose_acknowledged = true}};
   relay.lead(6, 6);
   relay.on(opened_at(tail_at(2)));
-  CHECK(relay.find<Report>()->event == "rebuilding");
+  REQUIRE(relay.reported<observe::Rebuilding>() != nullptr);
+  CHECK(relay.reported<observe::Rebuilding>()->events == 4);
   CHECK(relay.get<ReadJournal>().position == Position{2});
 }
 

@@ -25,7 +25,7 @@ TEST_CASE("a sink that has worked is waited for when somebody has to mend it") {
   relay.get<OpenSink>();
   relay.on({SinkOpened{{.status = OpenResult::Status::unusable, .detail = "no stream"}}});
   CHECK(relay.find<Halt>() == nullptr);
-  CHECK(relay.get<Report>().event == "sink_waiting");
+  CHECK(relay.reported<observe::SinkWaiting>() != nullptr);
 }
 
 /// The pause before the sink is opened again, each time that it was away.
@@ -84,15 +84,23 @@ TEST_CASE("draining has no more patience because the sink asks for a long pause"
   CHECK(relay.get<Halt>().code == ErrorCode::sink_unreachable);
 }
 
-TEST_CASE("trouble is reported with what to do about it") {
+TEST_CASE("trouble is reported with what to do about it, and how long the relay waits") {
   Relay relay;
   relay.lead(0, 0);
   relay.on(
       {SinkOpened{{.status = OpenResult::Status::retry_later, .detail = "shut", .hint = "open"}}});
-  CHECK(relay.get<Report>().detail == "shut; open");
+  const auto* waiting = relay.reported<observe::SinkWaiting>();
+  REQUIRE(waiting != nullptr);
+  CHECK(waiting->detail == "shut");
+  CHECK(waiting->hint == "open");
+  CHECK(waiting->pause == relay.get<Wait>().duration);
   Relay second;
   second.on(DatabaseFailed{"gone", "bring it back"});
-  CHECK(second.get<Report>().detail == "gone; bring it back");
+  const auto* failed = second.reported<observe::DatabaseFailed>();
+  REQUIRE(failed != nullptr);
+  CHECK(failed->detail == "gone");
+  CHECK(failed->hint == "bring it back");
+  CHECK(failed->pause == second.get<Wait>().duration);
 }
 
 namespace {
@@ -134,6 +142,6 @@ TEST_CASE("an idle leader of a forgetful sink looks at its end now and then, and
   CHECK(idle_for(relay, 15s, tail_at(3)) == times);
   CHECK(idle_for(relay, 15s, tail_at(2)) == times);
   if (!options.may_lose_acknowledged) return;
-  CHECK(relay.get<Report>().event == "rebuilding");
+  CHECK(relay.reported<observe::Rebuilding>() != nullptr);
   CHECK(relay.get<ReadJournal>().position == Position{2});
 }

@@ -175,13 +175,13 @@ void start_log(std::string_view level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-void log_event(std::string_view level, std::string_view event, const std::vector<Field>& fields) {
+void write_log(const observe::LogLine& line) {
   // Not spdlog's name of the level: it says "warning" where --log-level says "warn".
-  std::string line = "level=" + std::string{level} + " event=" + std::string{event};
-  for (const Field& field : fields)
-    line += " " + std::string{field.name} + "=" + log_value(field.value);
-  spdlog::log(spdlog::level::from_str(std::string{level}),
-              spdlog::string_view_t{line.data(), line.size()});
+  const std::string level{line.level};
+  std::string text = "level=" + level + " event=" + std::string{line.event};
+  for (const observe::LogField& field : line.fields)
+    text += " " + std::string{field.name} + "=" + log_value(field.value);
+  spdlog::log(spdlog::level::from_str(level), spdlog::string_view_t{text.data(), text.size()});
 }
 
 void print_note(bool json, std::string_view note, std::string_view hint) {

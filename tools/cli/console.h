@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "observe/log_line.h"
 #include "outseal/error.h"
 
 namespace outseal::tools {
@@ -68,12 +69,6 @@ void print_line(std::string_view line);
 /// Writes text that brings its own line ends.
 void print_text(std::string_view text);
 
-/// A pair of a log line.
-struct Field {
-  std::string_view name;
-  std::string value;
-};
-
 /// Opens those of the descriptors 0 to 2 that are closed, so that no database connection or file
 /// gets their numbers and with them what is printed. Written to they fail: `stdout:` must not take
 /// events for nobody. To be called before anything else.
@@ -83,8 +78,8 @@ void open_standard_descriptors();
 /// Sets up the log on stderr. Level: "debug", "info", "warn" or "error". From then on whatever goes
 /// to stderr is written by another thread, see stderr_writer.h.
 void start_log(std::string_view level);
-/// Writes one line to the log, from any thread. Level as above.
-void log_event(std::string_view level, std::string_view event, const std::vector<Field>& fields);
+/// Writes one line to the log, from any thread.
+void write_log(const observe::LogLine& line);
 
 /// Prints a note for people ("note: ..." and "hint: ...") to stderr; nothing with `json`.
 void print_note(bool json, std::string_view note, std::string_view hint);

@@ -62,7 +62,7 @@ void SignalWatch::watch() {
     }
     asked_at = now;
     stop_.request_stop();
-    log_event("info", "stopping", {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
+    write_log({"info", "stopping", {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}}});
   }
 }
 

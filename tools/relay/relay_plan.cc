@@ -109,24 +109,24 @@ store::RetentionOptions retention_options_of(const Settings& settings) {
           .step_rows = static_cast<std::uint32_t>(settings.number(Option::retention_step_rows))};
 }
 
-RelayPlan plan_of(const Settings& settings) {
+RelayConfig config_of(const Settings& settings) {
   const SinkChoice sink{settings};
   return {sink, relay_options_of(settings, sink), retention_options_of(settings)};
 }
 
 /// Two subscriptions at the end of one file would each take the other's events for a fork.
-void check_sinks(const std::vector<RelayPlan>& plans) {
-  const auto is_shared = [](const RelayPlan& plan) {
-    return sinks::kind_of(plan.sink.url()).is_shareable(plan.sink.url());
+void check_sinks(const std::vector<RelayConfig>& configs) {
+  const auto is_shared = [](const RelayConfig& config) {
+    return sinks::kind_of(config.sink.url()).is_shareable(config.sink.url());
   };
-  for (std::size_t i = 0; i < plans.size(); ++i)
+  for (std::size_t i = 0; i < configs.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
-      if (sinks::is_same_sink(plans[i].sink.url(), plans[j].sink.url()) &&
-          !(is_shared(plans[i]) && is_shared(plans[j])))
+      if (sinks::is_same_sink(configs[i].sink.url(), configs[j].sink.url()) &&
+          !(is_shared(configs[i]) && is_shared(configs[j])))
         throw Error{ErrorCode::invalid_config,
                     "run",
-                    "the subscriptions " + plans[j].name() + " and " + plans[i].name() +
-                        " have the same sink " + plans[i].options.subscription.sink,
+                    "the subscriptions " + configs[j].name() + " and " + configs[i].name() +
+                        " have the same sink " + configs[i].options.subscription.sink,
                     {.hint = "give each a sink of its own: its positions are those of one"}};
 }
 
@@ -142,17 +142,18 @@ void check_topics(const Settings& settings, Option option) {
                            "of them"}};
 }
 
-std::unique_ptr<Sink> RelayPlan::make_sink() const {
+std::unique_ptr<Sink> RelayConfig::make_sink() const {
   return sink.make(options.subscription.event_source);
 }
 
-std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings) {
-  std::vector<RelayPlan> plans;
-  plans.reserve(settings.size());
-  for (const Settings& each : settings) plans.push_back(plan_of(each));
-  check_sinks(plans);
-  for (RelayPlan& plan : plans) plan.options.waits_for_database = !plan.options.core.drain;
-  return plans;
+std::vector<RelayConfig> read_relay_configs(const std::vector<Settings>& settings) {
+  std::vector<RelayConfig> configs;
+  configs.reserve(settings.size());
+  for (const Settings& each : settings) configs.push_back(config_of(each));
+  check_sinks(configs);
+  for (RelayConfig& config : configs)
+    config.options.waits_for_database = !config.options.core.drain;
+  return configs;
 }
 
 }  // namespace outseal::tools

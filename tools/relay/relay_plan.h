@@ -1,4 +1,4 @@
-// What `outseal-relay run` is to do for each subscription: checked as far as it can be before
+// The configuration of each relay of `outseal-relay run`: checked as far as it can be before
 // anything is opened.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace outseal::tools {
 
-struct RelayPlan {
+struct RelayConfig {
   SinkChoice sink;
   relay::RelayOptions options;
   store::RetentionOptions retention;
@@ -25,7 +25,7 @@ struct RelayPlan {
 
 /// @throws Error{invalid_config} or Error{invalid_argument} naming where the bad value came from,
 ///         also for two subscriptions that cannot have the same sink.
-std::vector<RelayPlan> plan_relays(const std::vector<Settings>& settings);
+std::vector<RelayConfig> read_relay_configs(const std::vector<Settings>& settings);
 
 /// Refuses a pattern that no topic can match: what is made with it would stay empty.
 /// @throws Error{invalid_config} naming where the value came from.

@@ -14,12 +14,10 @@ using sql::Stretch;
 using store::Snapshot;
 
 constexpr std::int64_t kJournalPageRows = 256;
-constexpr std::int64_t kRangePageRows = 4'096;
+constexpr std::int64_t kStretchPageRows = 4'096;
 /// Where every log on PostgreSQL begins. Source: its numbers of transactions begin at 3.
 constexpr std::string_view kFirstSnapshot = "3:3:";
 
-/// Columns: kind, first, count, from seq, to seq, last id, hash, chain hash, begin and end of the
-/// window.
 std::string number(Position position) { return std::to_string(position.value()); }
 std::string number(Seq seq) { return std::to_string(seq.value()); }
 
@@ -85,8 +83,8 @@ bool walk_stretch(sql::Connection& connection, const SubscriptionInfo& subscript
         wanted = take({event.seq, event.id, std::string{event.key}});
       return wanted;
     };
-    sql::read_stretch(connection, subscription.name, stretch, kRangePageRows, take_one);
-    more = rows == kRangePageRows;
+    sql::read_stretch(connection, subscription.name, stretch, kStretchPageRows, take_one);
+    more = rows == kStretchPageRows;
   }
   return wanted;
 }

@@ -175,7 +175,7 @@ void Core::take(const Bound&) {
   if (work_.ack) note_acknowledged();
   state_.cursor = batch->to;
   for (const ParkedEntry& parked : batch->parked)
-    report("parked", "seq=" + std::to_string(parked.seq.value()) + " reason=" + parked.reason);
+    report(observe::Parked{.seq = parked.seq, .bound_id = {}, .reason = parked.reason});
   work_.log_is_read = false;
   if (batch->entries.empty()) return;
   state_.bound = batch->last();
@@ -205,8 +205,8 @@ void Core::note_acknowledged() {
 void Core::take(const Settled& settled) {
   database_busy_ = false;
   const Settle settle = *std::exchange(work_.settle_due, std::nullopt);
-  report("parked",
-         "id=" + settle.batch->entries[settle.done].id.to_string() + " reason=" + settle.reason);
+  const BatchEntry& refused = settle.batch->entries[settle.done];
+  report(observe::Parked{.seq = refused.seq, .bound_id = refused.id, .reason = settle.reason});
   state_.acked = bound_tail_ = settle.batch->tail_after(settle.done);
   state_.mark.clear();
   state_.bound = state_.acked.position;
@@ -254,7 +254,8 @@ void Core::take(const SinkOpened& opened) {
 /// weakens the guarantee. Once, not each time that it is opened.
 void Core::warn_about_sink(const OpenResult& result) {
   const std::string warning = with_hint(result.detail, result.hint);
-  if (!result.detail.empty() && warning != sink_warning_) report("sink_warning", warning);
+  if (!result.detail.empty() && warning != sink_warning_)
+    report(observe::SinkWarned{result.detail, result.hint});
   sink_warning_ = warning;
 }
 
@@ -333,10 +334,10 @@ void Core::wait_for_sink(Milliseconds wish, const std::string& detail, const std
   if (!trouble_since_) trouble_since_ = now_;
   if (options_.drain && now_ - *trouble_since_ >= options_.standby_max)
     return halt(ErrorCode::sink_unreachable, detail, hint);
-  report("sink_waiting", with_hint(detail, hint));
   phase_ = Phase::opening;
   not_before_ = now_ + std::max(wish, backoff());
   if (options_.drain) not_before_ = std::min(*not_before_, *trouble_since_ + options_.standby_max);
+  report(observe::SinkWaiting{detail, hint, *not_before_ - now_});
 }
 
 /// Exponential with full jitter. Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
@@ -346,10 +347,6 @@ Milliseconds Core::backoff() {
       std::min<Milliseconds>(options_.backoff_min * (1 << shift), options_.backoff_max);
   std::uniform_int_distribution<Milliseconds::rep> pick(1, cap.count());
   return Milliseconds{pick(jitter_)};
-}
-
-void Core::report(std::string event, std::string detail) {
-  send(Report{std::move(event), std::move(detail)});
 }
 
 void Core::halt(ErrorCode code, std::string what, std::string hint, bool is_final) {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "model/batch.h"
 #include "model/sink.h"
 #include "model/subscription.h"
+#include "observe/observation.h"
 #include "outseal/error.h"
 
 namespace outseal::relay {
@@ -98,9 +100,11 @@ struct DatabaseFailed {
 // Answers to sink commands:
 struct SinkOpened {
   OpenResult result;
+  std::chrono::microseconds took{0};  ///< For who observes it; decides nothing.
 };
 struct Delivered {
   DeliveryResult result;
+  std::chrono::microseconds took{0};  ///< As above.
 };
 
 using Input =
@@ -148,8 +152,7 @@ struct Wait {
   Milliseconds duration{0};
 };  ///< Replaces an earlier Wait.
 struct Report {
-  std::string event;
-  std::string detail;
+  observe::Observation what;
 };  ///< Something an operator should see.
 struct Halt {
   ErrorCode code;
@@ -241,7 +244,7 @@ class Core {
     database_busy_ = true;
     send(std::move(command));
   }
-  void report(std::string event, std::string detail);
+  void report(observe::Observation what) { send(Report{std::move(what)}); }
   void halt(ErrorCode code, std::string what, std::string hint, bool is_final = false);
 
   CoreOptions options_;

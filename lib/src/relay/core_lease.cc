@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/text.h"
 #include "relay/core.h"
 
 namespace outseal::relay {
@@ -23,8 +22,7 @@ void Core::take(const LeaseGranted& granted) {
   trouble_since_.reset();
   is_paused_ = false;
   phase_ = Phase::opening;
-  report("leading", "epoch=" + std::to_string(state_.epoch.value()) +
-                        " position=" + std::to_string(state_.acked.position.value()));
+  report(observe::Led{state_.epoch, state_.acked.position, state_.bound});
 }
 
 void Core::take(const LeaseDenied& denied) {
@@ -33,7 +31,7 @@ void Core::take(const LeaseDenied& denied) {
   phase_ = Phase::standby;
   if (!trouble_since_) {
     trouble_since_ = now_;
-    report("standby", "another relay leads: " + denied.holder);
+    report(observe::StoodBy{denied.holder});
   } else if (options_.drain && now_ - *trouble_since_ > options_.standby_max) {
     halt(ErrorCode::lease_lost, "another relay leads this subscription: " + denied.holder,
          "stop it first, or let it drain the outbox itself; who leads: outseal-relay status");
@@ -48,8 +46,7 @@ void Core::take(const LeasePaused&) {
   database_busy_ = false;
   phase_ = Phase::standby;
   trouble_since_.reset();
-  if (!std::exchange(is_paused_, true))
-    report("paused", "an operator paused the subscription; outseal-relay resume lets it go on");
+  if (!std::exchange(is_paused_, true)) report(observe::Paused{});
   if (options_.drain) stopping_ = true;
   not_before_ = now_ + kStandbyPollMax;
 }
@@ -67,7 +64,7 @@ void Core::take(const LeaseReleased&) {
 
 void Core::take(const Fenced&) {
   database_busy_ = false;
-  report("fenced", "another relay took over, or an operator acted on the subscription");
+  report(observe::Fenced{});
   stand_by(kStandbyPollMin);
 }
 
@@ -76,8 +73,9 @@ void Core::take(const DatabaseFailed& failed) {
   if (!trouble_since_) trouble_since_ = now_;
   if (options_.drain && now_ - *trouble_since_ > options_.standby_max)
     return halt(ErrorCode::unreachable, failed.what, failed.hint);
-  report("database_failed", with_hint(failed.what, failed.hint));
-  stand_by(backoff());
+  const Milliseconds pause = backoff();
+  report(observe::DatabaseFailed{failed.what, failed.hint, pause});
+  stand_by(pause);
 }
 
 }  // namespace outseal::relay

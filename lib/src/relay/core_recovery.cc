@@ -73,7 +73,8 @@ void Core::lost_or_rebuild(const Tail& tail) {
     return halt_if_leading(lost,
                            "bring the lost events back, or send them again from the outbox with"
                            " outseal-relay run --rebuild");
-  if (!work_.rebuilding) report("rebuilding", lost);
+  if (!work_.rebuilding)
+    report(observe::Rebuilding{state_.acked.position.value() - tail.position.value(), lost});
   // The batch that holds the tail is read first, to see that it is our event that stands there.
   work_.journal_due = tail.position == Position{} ? Position{1} : tail.position;
 }

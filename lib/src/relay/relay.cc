@@ -9,7 +9,6 @@
 
 #include "base/failpoint.h"
 #include "base/owner.h"
-#include "base/text.h"
 #include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "relay/sink_worker.h"
@@ -26,6 +25,8 @@ using std::chrono::steady_clock;
 constexpr std::chrono::seconds kStartPause{1};
 /// How long a cursor may move over others' events before that is written.
 constexpr std::chrono::seconds kSkipPause{10};
+/// How often a busy relay says how far it is.
+constexpr std::chrono::seconds kPublishingPause{10};
 
 Milliseconds since_start(steady_clock::time_point time) {
   return std::chrono::duration_cast<Milliseconds>(time.time_since_epoch());
@@ -45,11 +46,10 @@ CoreOptions core_options(CoreOptions options, const Sink& sink) {
 class Driver {
  public:
   Driver(const RelayOptions& options, std::shared_ptr<Sink> sink, std::stop_token stop,
-         const RelayObserver& observer, const RelayProgress& progress)
+         const observe::Observer& observer)
       : options_{options},
         page_{options.page},
         observer_{observer},
-        progress_{progress},
         sink_{std::move(sink)},
         worker_{sink_, mailbox_},
         core_{core_options(options.core, *sink_)},
@@ -98,17 +98,28 @@ class Driver {
     auto deadline = timer_;
     if (stop_deadline_) deadline = std::min(deadline, *stop_deadline_);
     Input input = checked(mailbox_->take(deadline));
+    observe_sink(input);
     if (std::holds_alternative<StopRequested>(input) && !stop_deadline_)
       stop_deadline_ = steady_clock::now() + StopBudget::kDelivery;
     if (stop_deadline_ && steady_clock::now() >= *stop_deadline_) abandon();
     return input;
   }
 
+  void report(const observe::Observation& what) { observer_(options_.subscription.name, what); }
+
+  void observe_sink(const Input& input) {
+    if (const auto* delivered = std::get_if<Delivered>(&input))
+      report(observe::Delivered{delivered->result.status, delivering_, delivered->took});
+    const auto* opened = std::get_if<SinkOpened>(&input);
+    if (opened != nullptr && opened->result.status == OpenResult::Status::opened)
+      report(observe::SinkOpened{opened->took});
+  }
+
   void abandon() {
     worker_.abandon();
     result_.abandoned = true;
     finished_ = true;
-    observer_({"abandoned", "the sink did not answer in time; the next start recovers"});
+    report(observe::Abandoned{observe::Abandoned::What::sink});
   }
 
   /// False if a stop was asked for before the database could be used.
@@ -124,7 +135,7 @@ class Driver {
         const bool is_busy = error.code() == ErrorCode::conflict && steady_clock::now() < patience;
         if (!is_busy && (!options_.waits_for_database || !may_pass(error.code()))) throw;
         log_.reset();
-        observer_({"database_failed", with_hint(error.what(), error.hint())});
+        report(observe::DatabaseFailed{error.what(), error.hint(), kStartPause});
       }
       if (std::holds_alternative<StopRequested>(mailbox_->take(steady_clock::now() + kStartPause)))
         return false;
@@ -141,9 +152,9 @@ class Driver {
     identity_ = sql::find_subscription(*connection_, asked.name)->sink_identity;
     if (!is_made) return;
     if (asked.start == Start::now)
-      observer_({"subscribed", "start=now"});
+      report(observe::Subscribed{});
     else if (const auto oldest = sql::find_oldest_event(*connection_))
-      observer_({"subscribed", "first_seq=" + std::to_string(oldest->value())});
+      report(observe::Subscribed{oldest});
   }
 
   /// Whether another address leads to the sink that is known: some kinds can be asked what they
@@ -227,6 +238,7 @@ class Driver {
     ask_database([this]() -> Input {
       auto acquisition = log_->acquire(owner_, options_.core.lease);
       result_.paused = acquisition.paused;
+      if (!acquisition.granted) report(observe::LeaseRefused{acquisition.paused});
       if (acquisition.granted) return LeaseGranted{std::move(acquisition.state)};
       if (acquisition.paused) return LeasePaused{};
       return LeaseDenied{std::move(acquisition.holder), acquisition.remaining};
@@ -281,8 +293,13 @@ class Driver {
   }
   void carry_out(const Bind& bind) {
     ask_database([&] {
-      const auto written = log_->bind(*bind.batch, bind.ack, options_.core.lease);
+      const auto begin = steady_clock::now();
+      const Batch& batch = *bind.batch;
+      const auto written = log_->bind(batch, bind.ack, options_.core.lease);
+      const auto took = observe::since(begin);
       if (bind.ack && written == WriteOutcome::done) count(*bind.ack);
+      if (!batch.entries.empty() && written == WriteOutcome::done)
+        report(observe::Bound{batch.last(), batch.size(), batch.bytes.size(), took});
       return answer(written, Bound{});
     });
   }
@@ -298,7 +315,10 @@ class Driver {
       Cursor cursor;
       const auto written =
           log_->settle(*settle.batch, settle.done, settle.reason, cursor, options_.core.lease);
-      result_.published += written == WriteOutcome::done ? settle.done : 0;
+      if (written == WriteOutcome::done) {
+        result_.published += settle.done;
+        report(observe::Settled{settle.batch->tail_after(settle.done).position, settle.done});
+      }
       return answer(written, Settled{cursor});
     });
   }
@@ -306,12 +326,13 @@ class Driver {
   void carry_out(const OpenSink& open) { worker_.post(open); }
   void carry_out(const Deliver& deliver) {
     failpoint("relay.before_deliver");
+    delivering_ = deliver.batch->size() - deliver.from;
     worker_.post(deliver);
   }
   void carry_out(const CloseSink& close) { worker_.post(close); }
 
   void carry_out(const Wait& wait) { timer_ = steady_clock::now() + wait.duration; }
-  void carry_out(const Report& report) { observer_({report.event, report.detail}); }
+  void carry_out(const Report& reported) { report(reported.what); }
   void carry_out(const Finish& finish) {
     result_.drained = finish.drained;
     finished_ = true;
@@ -326,14 +347,17 @@ class Driver {
   }
 
   void count(const Ack& ack) {
-    result_.published += ack.tail.position.value() + 1 - ack.first.value();
-    progress_(result_.published);
+    const std::uint64_t events = ack.tail.position.value() + 1 - ack.first.value();
+    result_.published += events;
+    report(observe::Acknowledged{ack.tail.position, events, result_.published});
+    if (steady_clock::now() < publishing_due_) return;
+    publishing_due_ = steady_clock::now() + kPublishingPause;
+    report(observe::Publishing{result_.published});
   }
 
   const RelayOptions& options_;
   store::PageLimits page_;
-  const RelayObserver& observer_;
-  const RelayProgress& progress_;
+  const observe::Observer& observer_;
   const std::string owner_ = this_owner();
   std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>();
   std::shared_ptr<Sink> sink_;
@@ -354,6 +378,8 @@ class Driver {
   std::deque<Input> answers_;
   steady_clock::time_point timer_ = steady_clock::now();
   std::optional<steady_clock::time_point> stop_deadline_;
+  steady_clock::time_point publishing_due_ = steady_clock::now() + kPublishingPause;
+  std::size_t delivering_ = 0;  ///< Events that the sink was given last.
   RelayResult result_;
   std::string identity_;  ///< What the sink is; empty as long as it is not known.
   bool finished_ = false;
@@ -363,10 +389,13 @@ class Driver {
 }  // namespace
 
 RelayResult run(const RelayOptions& options, std::unique_ptr<Sink> sink, std::stop_token stop,
-                const RelayObserver& observer, const RelayProgress& progress) {
-  Driver driver{options, std::shared_ptr<Sink>{std::move(sink)}, std::move(stop), observer,
-                progress};
-  return driver.run();
+                const observe::Observer& observer) {
+  const std::string& name = options.subscription.name;
+  observer(name, observe::Started{options.subscription.sink});
+  const RelayResult result =
+      Driver{options, std::shared_ptr<Sink>{std::move(sink)}, std::move(stop), observer}.run();
+  observer(name, observe::Finished{result.published, result.drained});
+  return result;
 }
 
 }  // namespace outseal::relay

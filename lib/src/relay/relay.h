@@ -11,6 +11,7 @@
 
 #include "base/url.h"
 #include "model/sink.h"
+#include "observe/observation.h"
 #include "outseal/error.h"
 #include "relay/core.h"
 #include "store/subscription.h"
@@ -28,12 +29,6 @@ struct RelayOptions {
   std::function<bool(const std::string& known)> is_same_sink = {};
   /// Waits at the start, too, until the database can be used, instead of giving up.
   bool waits_for_database = false;
-};
-
-/// Something that an operator may want to see; `event` is a stable name.
-struct RelayEvent {
-  std::string event;   ///< leading, standby, paused, fenced, parked, rebuilding, sink_waiting, ...
-  std::string detail;  ///< key=value pairs or a sentence; no payloads, no credentials.
 };
 
 /// What run() throws: the error that ended it, and what its caller needs to know to try again.
@@ -59,15 +54,11 @@ struct RelayResult {
   std::uint64_t published = 0;  ///< Events acknowledged by the sink in this run.
 };
 
-/// Called from the thread that runs the relay.
-using RelayObserver = std::function<void(const RelayEvent&)>;
-/// Called now and then with the number of events published so far.
-using RelayProgress = std::function<void(std::uint64_t)>;
-
 /// Runs one relay of one subscription until `stop` is asked for, or until it has drained.
 ///
-/// Every error comes as Halted. Unless it was to drain, it is noted in the database, as far as that
-/// can be reached, until a relay leads again: store/halt.h.
+/// `observer` is called from this thread. Every error comes as Halted. Unless it was to drain, it
+/// is noted in the database, as far as that can be reached, until a relay leads again:
+/// store/halt.h.
 ///
 /// @throws Error{unreachable}, Error{schema_missing}, Error{schema_mismatch} if the database cannot
 ///         be used at the start; later trouble is waited out.
@@ -77,6 +68,6 @@ using RelayProgress = std::function<void(std::uint64_t)>;
 /// Threads: blocks; stop may be requested from any thread.
 /// Crash: any number of relays may die or run at once; see lib/README.md, "The protocol".
 RelayResult run(const RelayOptions& options, std::unique_ptr<Sink> sink, std::stop_token stop,
-                const RelayObserver& observer, const RelayProgress& progress);
+                const observe::Observer& observer);
 
 }  // namespace outseal::relay

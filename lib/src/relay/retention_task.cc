@@ -51,7 +51,7 @@ struct RetentionTask::Shared {
   Url database;
   std::vector<Job> jobs;
   bool drains = false;
-  RelayObserver observer;
+  observe::Observer observer;
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -78,6 +78,8 @@ struct RetentionTask::Shared {
     return !ending;
   }
 
+  void report(const observe::Observation& what) const { observer({}, what); }
+
   void note(const std::string& text) {
     if (noted == text) return;
     for (const Job& job : jobs)
@@ -93,7 +95,7 @@ struct RetentionTask::Shared {
 };
 
 RetentionTask::RetentionTask(Url database, std::vector<Job> jobs, bool drains,
-                             RelayObserver observer)
+                             observe::Observer observer)
     : shared_{std::make_shared<Shared>()} {
   shared_->database = std::move(database);
   shared_->jobs = std::move(jobs);
@@ -163,8 +165,7 @@ void RetentionTask::work(const std::shared_ptr<Shared>& shared) {
 milliseconds RetentionTask::Shared::step() {
   if (connection == nullptr) connection = sql::open(database);
   const bool too_large = connection->write_ahead_bytes() > kWriteAheadBytesMax;
-  if (too_large && !paused)
-    observer({"retention_paused", "the write-ahead log waits for a checkpoint by a service"});
+  if (too_large && !paused) report(observe::RetentionPaused{});
   paused = too_large;
   const auto begin = steady_clock::now();
   if (progress.ended && progress.kept() > kKeptMax && begin - whole_pass < kWholePassPause)
@@ -189,10 +190,10 @@ milliseconds RetentionTask::Shared::step() {
   if (took < kStepAim) rows = std::min(rows * 2, jobs.front().options.step_rows);
   if (took > 4 * kStepAim) rows = std::max(rows / 2, kStepRowsMin);
   failures = conflicts = 0;
-  if (removed > 0) observer({"retained", "rows_removed=" + std::to_string(removed)});
+  if (removed > 0) report(observe::Retained{removed, took});
   if (progress.ended) {
     const std::string text = progress.note();
-    if (!text.empty() && noted != text) observer({"retention_keeps", text});
+    if (!text.empty() && noted != text) report(observe::RetentionKeeps{progress.kept(), text});
     note(text);
   }
   if (paused || !more) return kPause;
@@ -200,15 +201,14 @@ milliseconds RetentionTask::Shared::step() {
 }
 
 milliseconds RetentionTask::Shared::fail(const Error& error) {
-  const std::string what = with_hint(error.what(), error.hint());
   const milliseconds pause = std::min(kPause * (1 << std::min(failures++, 6)), kFailurePauseMax);
   // A busy database is nothing to warn of, unless it is so each time.
   constexpr int kConflictsMax = 5;
   if (error.code() == ErrorCode::conflict && ++conflicts < kConflictsMax) return kPause;
   if (!passes(error)) {
-    observer({"retention_failed", what});
+    report(observe::RetentionFailed{error.what(), error.hint()});
     try {
-      if (connection != nullptr) note("failed: " + what);
+      if (connection != nullptr) note("failed: " + with_hint(error.what(), error.hint()));
     } catch (const Error&) {  // The next try says it again.
     }
   }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/url.h"
-#include "relay/relay.h"
+#include "observe/observation.h"
 #include "store/retention.h"
 
 namespace outseal::relay {
@@ -24,10 +24,9 @@ class RetentionTask {
     store::RetentionOptions options;
   };
 
-  /// `observer` is called from the task's thread: retained, retention_failed, retention_paused,
-  /// retention_keeps.
+  /// `observer` is called from the task's thread.
   /// `drains`: it makes one pass over what was published before, and no more.
-  RetentionTask(Url database, std::vector<Job> jobs, bool drains, RelayObserver observer);
+  RetentionTask(Url database, std::vector<Job> jobs, bool drains, observe::Observer observer);
   /// Waits for the step under way, but not longer than a stop may take.
   ~RetentionTask();
   RetentionTask(const RetentionTask&) = delete;

@@ -1,5 +1,6 @@
 #include "relay/sink_worker.h"
 
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -7,6 +8,8 @@
 
 namespace outseal::relay {
 namespace {
+
+using std::chrono::steady_clock;
 
 /// Much of what a sink says came over a network.
 constexpr std::size_t kSaidBytesMax = 500;
@@ -53,23 +56,27 @@ struct SinkWorker::Shared {
 
   void carry_out(const OpenSink& open) {
     SinkOpened opened;
+    const auto begin = steady_clock::now();
     try {
       sink->resume_from(open.acked, open.mark);
       opened.result = sink->open();
     } catch (const std::exception& error) {
       opened.result = {.status = OpenResult::Status::retry_later, .detail = error.what()};
     }
+    opened.took = observe::since(begin);
     make_plain(opened.result);
     mailbox->put(std::move(opened));
   }
 
   void carry_out(const Deliver& deliver) {
     Delivered delivered;
+    const auto begin = steady_clock::now();
     try {
       delivered.result = sink->deliver(*deliver.batch, deliver.from);
     } catch (const std::exception& error) {  // In doubt: the tail will tell.
       delivered.result = {.status = DeliveryResult::Status::retry_later, .detail = error.what()};
     }
+    delivered.took = observe::since(begin);
     make_plain(delivered.result);
     delivered.result.mark = plain_text(delivered.result.mark, kSaidBytesMax);
     mailbox->put(std::move(delivered));
