@@ -19,7 +19,7 @@ namespace {
 struct Reports {
   std::vector<Error> errors;
   TransactionOptions options() {
-    return {.observer = [this](const Error& error) { errors.push_back(error); }};
+    return {.observer = unthrown([this](const Error& error) { errors.push_back(error); })};
   }
 };
 
