@@ -58,8 +58,9 @@ struct TakeCall : Call {
   std::size_t events = 0;  ///< How many were taken; 0 also if it threw.
 };
 
-/// Transaction::commit() of a transaction that outseal began, or the commit of execute(). It
-/// committed unless it threw.
+/// Transaction::commit() of a transaction that outseal began, or the commit of execute(). If it
+/// threw, the error says whether anything is committed. After Error{constraint} execute() may try
+/// again: another execution of the key was faster.
 struct CommitCall : Call {};
 
 /// An error that the destructor of a Transaction found and cannot throw: Error{foreign_commit}, or
@@ -74,8 +75,8 @@ using Observation =
     std::variant<ExecuteCall, AppendCall, ReceiveCall, TakeCall, CommitCall, UnthrownError>;
 
 /// Is told of each call at its end. Set it in TransactionOptions or ExecuteOptions; it is copied
-/// once per transaction, so capture little, for example one reference. append(), receive() and
-/// take() tell the observer of their transaction, on a joined one that of the handle.
+/// for each transaction, so capture little, for example one reference. append(), receive() and
+/// take() tell the observer of their transaction, or of their handle on a joined one.
 ///
 /// ```
 /// const outseal::Observer observer = [&metrics](const outseal::Observation& seen) {
@@ -91,7 +92,8 @@ using Observation =
 /// committed.
 /// Re-entrancy: it must not use the session or the transaction of the call, nor call outseal with
 /// them: the call is not over. It may be called while an exception is on its way.
-/// Threads: it is called by the thread of the call, before that goes on. One that several threads
+/// Threads: it is called by the thread of the call, before the call returns. One that several
+/// threads
 ///          use is called by them at once, and has to be thread-safe.
 /// Crash: a call that a crash interrupts is not told; it may have committed.
 using Observer = std::function<void(const Observation&)>;
