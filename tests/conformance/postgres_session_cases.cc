@@ -328,16 +328,6 @@ TEST_CASE("an error names table and constraint") {
   }
 }
 
-#ifdef OUTSEAL_FAULTS
-TEST_CASE("without its guards a session's transaction is mistaken") {
-  const std::string replaced =
-      "nothing of a transaction that the service has replaced is committed";
-  CHECK(passes_with_mutant("no_watch", replaced));  // The proof at COMMIT is enough.
-  CHECK_FALSE(passes_with_mutant("no_identity", replaced));
-  CHECK_FALSE(passes_with_mutant("no_watch", "what the service began behind a ROLLBACK is left*"));
-}
-#endif
-
 TEST_CASE("an observer is told of a foreign commit by the call that found it, and of its loss") {
   Fixture f;
   std::vector<std::string> told;
@@ -371,3 +361,13 @@ TEST_CASE("an observer is told of a foreign commit by the call that found it, an
   CHECK(told.size() == 3);
   CHECK(told.back().find("what could not be stored: the event") != std::string::npos);
 }
+
+#ifdef OUTSEAL_FAULTS
+TEST_CASE("without its guards a session's transaction is mistaken") {
+  const std::string replaced =
+      "nothing of a transaction that the service has replaced is committed";
+  CHECK(passes_with_mutant("no_watch", replaced));  // The proof at COMMIT is enough.
+  CHECK_FALSE(passes_with_mutant("no_identity", replaced));
+  CHECK_FALSE(passes_with_mutant("no_watch", "what the service began behind a ROLLBACK is left*"));
+}
+#endif
