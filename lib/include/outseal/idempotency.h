@@ -16,6 +16,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "outseal/session.h"
 #include "outseal/transaction.h"
 
 namespace outseal {
@@ -158,14 +159,14 @@ using Handler = std::function<Reply(Transaction&)>;
 /// Threads: not thread-safe; one session per thread. Any number of threads and processes may
 ///          execute the same key at once: one runs the handler.
 /// Crash: before the commit nothing remains and the key is free; after it, duplicates are replayed.
-[[nodiscard]] ExecuteResult execute(soci::session& session, const Operation& operation,
+[[nodiscard]] ExecuteResult execute(Session session, const Operation& operation,
                                     const Handler& handler, const ExecuteOptions& options = {});
 
 /// The same for any other callable, including one that can only be moved.
 template <typename Callable>
 requires(!std::is_same_v<std::remove_cvref_t<Callable>, Handler> &&
          std::is_invocable_r_v<Reply, Callable&, Transaction&>) [[nodiscard]] ExecuteResult
-    execute(soci::session& session, const Operation& operation, Callable&& handler,
+    execute(Session session, const Operation& operation, Callable&& handler,
             const ExecuteOptions& options = {}) {
   return execute(session, operation, Handler{std::ref(handler)}, options);
 }
@@ -180,7 +181,7 @@ requires(!std::is_same_v<std::remove_cvref_t<Callable>, Handler> &&
 /// @throws Error{schema_missing} if the database has no outseal schema.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: nothing was written.
-[[nodiscard]] std::optional<ExecuteResult> find(soci::session& session, const Operation& operation);
+[[nodiscard]] std::optional<ExecuteResult> find(Session session, const Operation& operation);
 
 /// How much purge_operations() removes at once.
 struct PurgeOptions {
@@ -202,6 +203,6 @@ struct PurgeOptions {
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: each step is one transaction; deleted records stay deleted.
-std::uint64_t purge_operations(soci::session& session, const PurgeOptions& options = {});
+std::uint64_t purge_operations(Session session, const PurgeOptions& options = {});
 
 }  // namespace outseal

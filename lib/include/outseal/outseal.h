@@ -1,8 +1,9 @@
 // outseal: transactional outbox, idempotency and reconciliation. Start here.
 //
-// Reading order: transaction.h (begin, join, commit) · outbox.h (append an event) ·
-// idempotency.h (execute an operation once) · inbox.h (receive an event once) · error.h (what can
-// go wrong and what to do) · ids.h (event ids and positions). How it works inside: lib/README.md.
+// Reading order: transaction.h (begin, join, commit) · session.h (on which connections) · outbox.h
+// (append an event) · idempotency.h (execute an operation once) · inbox.h (receive an event once) ·
+// error.h (what can go wrong and what to do) · ids.h (event ids and positions). How it works
+// inside: lib/README.md.
 #pragma once
 
 #include "outseal/error.h"        // IWYU pragma: export
@@ -10,4 +11,5 @@
 #include "outseal/ids.h"          // IWYU pragma: export
 #include "outseal/inbox.h"        // IWYU pragma: export
 #include "outseal/outbox.h"       // IWYU pragma: export
+#include "outseal/session.h"      // IWYU pragma: export
 #include "outseal/transaction.h"  // IWYU pragma: export

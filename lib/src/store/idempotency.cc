@@ -83,9 +83,10 @@ class Running {
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
-  static bool is(const soci::session& session, const std::string& hash) {
+  static bool is(Session session, const std::string& hash) {
     for (const Running* one = innermost; one != nullptr; one = one->outer_)
-      if (one->impl_.session == &session && one->hash_ == hash) return true;
+      if (sql::handle_of(one->impl_.session) == sql::handle_of(session) && one->hash_ == hash)
+        return true;
     return false;
   }
 
@@ -117,9 +118,9 @@ std::optional<ExecuteResult> look_up(sql::Connection& connection, const std::str
 }
 
 /// Like look_up(), while another connection writes; empty also if that one locks readers out.
-std::optional<ExecuteResult> look_up_beside_writer(soci::session& session, const std::string& hash,
+std::optional<ExecuteResult> look_up_beside_writer(Session session, const std::string& hash,
                                                    const Operation& operation) {
-  const auto connection = sql::borrow(session);
+  const auto connection = sql::wrap(session);
   const sql::WithoutBusyTimeout ours_counts{*connection};
   try {
     return look_up(*connection, hash, operation);
@@ -161,9 +162,8 @@ ExecuteResult run(Transaction& tx, const std::string& hash, const Operation& ope
                .detail_code = "5"}};
 }
 
-ExecuteResult execute_alone(soci::session& session, const std::string& hash,
-                            const Operation& operation, const Handler& handler,
-                            const ExecuteOptions& options) {
+ExecuteResult execute_alone(Session session, const std::string& hash, const Operation& operation,
+                            const Handler& handler, const ExecuteOptions& options) {
   const auto deadline = steady_clock::now() + options.wait;
   for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
@@ -194,7 +194,7 @@ ExecuteResult execute_alone(soci::session& session, const std::string& hash,
 
 }  // namespace
 
-ExecuteResult execute(soci::session& session, const Operation& operation, const Handler& handler,
+ExecuteResult execute(Session session, const Operation& operation, const Handler& handler,
                       const ExecuteOptions& options) {
   options.validate();
   validate_operation("execute", operation);
@@ -217,14 +217,14 @@ ExecuteResult execute(soci::session& session, const Operation& operation, const 
   return execute_alone(session, hash, operation, handler, options);
 }
 
-std::optional<ExecuteResult> find(soci::session& session, const Operation& operation) {
+std::optional<ExecuteResult> find(Session session, const Operation& operation) {
   validate_operation("find", operation);
-  const auto connection = sql::borrow(session, false);
+  const auto connection = sql::wrap(session, false);
   connection->require_idle("find");
   return look_up(*connection, key_hash(operation), operation);
 }
 
-std::uint64_t purge_operations(soci::session& session, const PurgeOptions& options) {
+std::uint64_t purge_operations(Session session, const PurgeOptions& options) {
   options.validate();
   std::uint64_t purged = 0;
   for (std::uint32_t step = 0; options.steps_max == 0 || step < options.steps_max; ++step) {

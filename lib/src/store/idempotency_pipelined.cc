@@ -75,8 +75,7 @@ class Execution {
     sql::Statement& claim = sql::claim_operation(*connection_, lock_, hash_);
     const sql::StatementScope use{claim};
     const std::array first{&claim, &sql::savepoint(*connection_)};
-    auto impl = std::make_shared<Transaction::Impl>();
-    impl->session = session_;
+    auto impl = std::make_shared<Transaction::Impl>(session_);
     impl->connection = connection_;
     impl->options.isolation = options_.isolation;
     impl->options.append_at_once = options_.append_at_once;
@@ -215,7 +214,7 @@ class Execution {
     return true;
   }
 
-  soci::session* session_;
+  Session session_;
   std::shared_ptr<sql::Connection> connection_;
   const std::string& hash_;
   const Operation& operation_;
