@@ -96,8 +96,8 @@ struct ExecuteOptions {
   /// How long to wait for the key's turn. On PostgreSQL only executions of the same key are
   /// serialised, by an advisory lock of the transaction; after that, Outcome::in_progress. On
   /// SQLite, where one writer excludes all others, this is the wait for the file, and nobody can
-  /// tell who holds it; after that, Error{conflict}. A busy timeout of the session (SOCI's
-  /// `timeout=`) does not count meanwhile. Range 0 to 10 minutes.
+  /// tell who holds it; after that, Error{conflict}. The handle's busy timeout (SOCI's
+  /// `timeout=`) does not count meanwhile; a busy handler of your own does. Range 0 to 10 minutes.
   std::chrono::milliseconds wait = kWaitDefault;
   /// How long the record answers duplicates after it completed; after that, the key counts as
   /// unused. Range 1 minute to 10 years. Must exceed the longest retry or redelivery of your
