@@ -18,6 +18,7 @@ set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_NAME liboutseal-dev)
 set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_SECTION libdevel)
 # The library is static: what it uses is linked into the service.
 set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_DEPENDS
-    "libpq-dev, libsqlite3-dev (>= 3.39), libssl-dev, libsoci-dev, libboost-dev")
+    "libpq-dev, libsqlite3-dev (>= 3.39), libssl-dev")
+set(CPACK_DEBIAN_LIBOUTSEAL-DEV_PACKAGE_RECOMMENDS "libsoci-dev, libboost-dev")
 set(CPACK_COMPONENT_LIBOUTSEAL-DEV_DESCRIPTION "the library and headers for services")
 include(CPack)

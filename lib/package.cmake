@@ -11,16 +11,22 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/outsealConfigVersio
 set(OUTSEAL_PC_DIR ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH OUTSEAL_PREFIX_FROM_PC /${OUTSEAL_PC_DIR} /)
 configure_file(outseal.pc.in outseal.pc @ONLY)
+configure_file(outseal-soci.pc.in outseal-soci.pc @ONLY)
 
 set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME liboutseal-dev)
 install(TARGETS outseal EXPORT outsealTargets ARCHIVE)
 install(EXPORT outsealTargets NAMESPACE outseal:: DESTINATION ${OUTSEAL_PACKAGE_DIR})
+if(OUTSEAL_SOCI)
+  install(TARGETS outseal_soci EXPORT outsealSociTargets ARCHIVE)
+  install(EXPORT outsealSociTargets NAMESPACE outseal:: DESTINATION ${OUTSEAL_PACKAGE_DIR})
+  install(FILES FindOutsealSoci.cmake DESTINATION ${OUTSEAL_PACKAGE_DIR})
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/outseal-soci.pc DESTINATION ${OUTSEAL_PC_DIR})
+endif()
 install(DIRECTORY include/outseal TYPE INCLUDE FILES_MATCHING PATTERN *.h)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/outseal.pc DESTINATION ${OUTSEAL_PC_DIR})
 install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/outsealConfig.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/outsealConfigVersion.cmake
-  FindOutsealSoci.cmake
   DESTINATION ${OUTSEAL_PACKAGE_DIR})
 # For other migration tools.
 install(DIRECTORY ${OUTSEAL_MIGRATIONS_FOLDER} DESTINATION ${CMAKE_INSTALL_DATADIR}/outseal

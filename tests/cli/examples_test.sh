@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# examples_test.sh BIN_DIR: runs the small examples and checks what they did and printed.
+# examples_test.sh BIN_DIR: runs the small examples and checks what they did and printed; beside a
+# PostgreSQL server, see support/postgres_for_shell.cc.
 set -euo pipefail
 bin=$(cd "$1" && pwd)
 work=$(mktemp -d)
@@ -25,6 +26,20 @@ same "balance without schema" "$(sqlite3 shop.db 'SELECT balance FROM account')"
 same "01_append" "$(sqlite3 shop.db 'SELECT balance, topic, key, type, payload
                                        FROM account, outseal_outbox')" \
   '95|payments|account-7|payment.charged|{"account": 7, "amount": 5}'
+
+# The same by the databases' own C libraries.
+"$bin/outseal-migrate" up --db sqlite:plain.db >/dev/null 2>&1
+"$bin/01_append_sqlite3" plain.db >/dev/null
+same "01_append_sqlite3" "$(sqlite3 plain.db 'SELECT balance, key, type
+                                               FROM account, outseal_outbox')" \
+  '95|account-7|payment.charged'
+status=0
+"$bin/01_append_libpq" "$OUTSEAL_TEST_PG" 2>error.txt || status=$?
+same "exit code without schema (libpq)" "$status" 3
+"$bin/outseal-migrate" up --db "$OUTSEAL_TEST_PG" >/dev/null 2>&1
+"$bin/01_append_libpq" "$OUTSEAL_TEST_PG" >/dev/null
+same "01_append_libpq" "$(psql -qAtc 'SELECT balance, key, type FROM account, outseal.outbox')" \
+  '95|account-7|payment.charged'
 
 # The other service bills what the relay has carried to it, once.
 "$bin/outseal-migrate" up --db sqlite:billing.db >/dev/null 2>&1

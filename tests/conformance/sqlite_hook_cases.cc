@@ -29,7 +29,7 @@ struct Service {
     connection->execute("CREATE TABLE note (n TEXT)");
     session = std::make_unique<soci::session>(soci::sqlite3, "dbname=" + path);
   }
-  sqlite3* handle() const {
+  sqlite_api::sqlite3* handle() const {
     return static_cast<soci::sqlite3_session_backend*>(session->get_backend())->conn_;
   }
   void replace_hooks() const {

@@ -27,7 +27,7 @@ using namespace sqlite_api;  // SOCI includes sqlite3.h inside of it.
 
 namespace {
 
-sqlite3* handle_of(soci::session& session) {
+sqlite_api::sqlite3* handle_of(soci::session& session) {
   return static_cast<soci::sqlite3_session_backend*>(session.get_backend())->conn_;
 }
 

@@ -24,7 +24,7 @@ depends() {
   done
 }
 depends "$tools" libc6 libstdc++6 libpq5 libsqlite3-0
-depends "$dev" libpq-dev libsqlite3-dev libssl-dev libsoci-dev libboost-dev
+depends "$dev" libpq-dev libsqlite3-dev libssl-dev
 
 # Each file is in the package where it belongs.
 names() { dpkg-deb --fsys-tarfile "$1" | tar -t | grep -v '/$' | sed 's/^\.//' | sort; }

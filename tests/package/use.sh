@@ -21,21 +21,29 @@ for program in outseal-migrate outseal-relay outseal-reconcile; do
   bash -n "$prefix/share/bash-completion/completions/$program"
 done
 
-read -ra flags <<<"$(pkg-config --cflags --libs outseal)"
-"$cxx" -std=c++20 "$here/stranger.cc" -o "$work/stranger" "${flags[@]}"
+# compile PACKAGE SOURCE PROGRAM
+compile() {
+  local flags
+  read -ra flags <<<"$(pkg-config --cflags --libs "$1")"
+  "$cxx" -std=c++20 "$2" -o "$3" "${flags[@]}"
+}
+compile outseal "$here/stranger_plain.cc" "$work/stranger_plain"
+compile outseal-soci "$here/stranger_soci.cc" "$work/stranger_soci"
 cat >"$work/version.cc" <<'CC'
 #include <outseal/outseal.h>
 #include <cstdio>
 int main() { std::puts(OUTSEAL_VERSION); }
 CC
-"$cxx" -std=c++20 "$work/version.cc" -o "$work/version" "${flags[@]}"
+compile outseal "$work/version.cc" "$work/version"
 said=$("$work/version")
 [[ $said == "$version" ]] || fail "the headers say '$said', outseal.pc $version"
 
-database=$work/stranger.db
-cat "$prefix"/share/outseal/migrations/sqlite/*.up.sql | sqlite3 "$database"
-"$prefix/bin/outseal-migrate" up --db "sqlite:$database"
-id=$("$work/stranger" "$database")
-stored=$(sqlite3 "$database" 'SELECT event_id FROM outseal_outbox')
-[[ -n $id && $id == "$stored" ]] || fail "appended '$id', stored '$stored'"
-echo "the stranger's event is stored: $id"
+for program in stranger_plain stranger_soci; do
+  database=$work/$program.db
+  cat "$prefix"/share/outseal/migrations/sqlite/*.up.sql | sqlite3 "$database"
+  "$prefix/bin/outseal-migrate" up --db "sqlite:$database"
+  id=$("$work/$program" "$database")
+  stored=$(sqlite3 "$database" 'SELECT event_id FROM outseal_outbox')
+  [[ -n $id && $id == "$stored" ]] || fail "appended '$id', stored '$stored'"
+  echo "the event of $program is stored: $id"
+done

@@ -16,7 +16,7 @@ using namespace sqlite_api;  // SOCI includes sqlite3.h inside of it.
 constexpr const char* kKeys[] = {"", "a", "z\u00fcrich"};
 constexpr const char* kSavepoints[] = {"a", "b", "a"};
 
-sqlite3* sqlite_of(soci::session& session) {
+sqlite_api::sqlite3* sqlite_of(soci::session& session) {
   if (session.get_backend() == nullptr || session.get_backend_name() != "sqlite3") return nullptr;
   return static_cast<soci::sqlite3_session_backend*>(session.get_backend())->conn_;
 }
@@ -32,7 +32,7 @@ std::string shown(const std::string& key) { return key.empty() ? "-" : key; }
 }  // namespace
 
 SessionState state_of(soci::session& session) {
-  if (sqlite3* handle = sqlite_of(session))
+  if (sqlite_api::sqlite3* handle = sqlite_of(session))
     return sqlite3_get_autocommit(handle) != 0 ? SessionState::idle : SessionState::open;
   switch (PQtransactionStatus(postgres_of(session))) {
     case PQTRANS_IDLE:
@@ -137,7 +137,7 @@ std::string Service::use_helper(const Move& move) {
 }
 
 std::string Service::break_sqlite(Act act) {
-  sqlite3* handle = sqlite_of(*session_);
+  sqlite_api::sqlite3* handle = sqlite_of(*session_);
   if (handle == nullptr) return "none";
   bool done = false;
   if (act == Act::or_rollback) {

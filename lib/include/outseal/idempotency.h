@@ -16,6 +16,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "outseal/session.h"
 #include "outseal/transaction.h"
 
 namespace outseal {
@@ -95,8 +96,8 @@ struct ExecuteOptions {
   /// How long to wait for the key's turn. On PostgreSQL only executions of the same key are
   /// serialised, by an advisory lock of the transaction; after that, Outcome::in_progress. On
   /// SQLite, where one writer excludes all others, this is the wait for the file, and nobody can
-  /// tell who holds it; after that, Error{conflict}. A busy timeout of the session (SOCI's
-  /// `timeout=`) does not count meanwhile. Range 0 to 10 minutes.
+  /// tell who holds it; after that, Error{conflict}. The handle's busy timeout (SOCI's
+  /// `timeout=`) does not count meanwhile; a busy handler of your own does. Range 0 to 10 minutes.
   std::chrono::milliseconds wait = kWaitDefault;
   /// How long the record answers duplicates after it completed; after that, the key counts as
   /// unused. Range 1 minute to 10 years. Must exceed the longest retry or redelivery of your
@@ -160,14 +161,14 @@ using Handler = std::function<Reply(Transaction&)>;
 /// Threads: not thread-safe; one session per thread. Any number of threads and processes may
 ///          execute the same key at once: one runs the handler.
 /// Crash: before the commit nothing remains and the key is free; after it, duplicates are replayed.
-[[nodiscard]] ExecuteResult execute(soci::session& session, const Operation& operation,
+[[nodiscard]] ExecuteResult execute(Session session, const Operation& operation,
                                     const Handler& handler, const ExecuteOptions& options = {});
 
 /// The same for any other callable, including one that can only be moved.
 template <typename Callable>
 requires(!std::is_same_v<std::remove_cvref_t<Callable>, Handler> &&
          std::is_invocable_r_v<Reply, Callable&, Transaction&>) [[nodiscard]] ExecuteResult
-    execute(soci::session& session, const Operation& operation, Callable&& handler,
+    execute(Session session, const Operation& operation, Callable&& handler,
             const ExecuteOptions& options = {}) {
   return execute(session, operation, Handler{std::ref(handler)}, options);
 }
@@ -182,7 +183,7 @@ requires(!std::is_same_v<std::remove_cvref_t<Callable>, Handler> &&
 /// @throws Error{schema_missing} if the database has no outseal schema.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: nothing was written.
-[[nodiscard]] std::optional<ExecuteResult> find(soci::session& session, const Operation& operation);
+[[nodiscard]] std::optional<ExecuteResult> find(Session session, const Operation& operation);
 
 /// How much purge_operations() removes at once.
 struct PurgeOptions {
@@ -204,6 +205,6 @@ struct PurgeOptions {
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: each step is one transaction; deleted records stay deleted.
-std::uint64_t purge_operations(soci::session& session, const PurgeOptions& options = {});
+std::uint64_t purge_operations(Session session, const PurgeOptions& options = {});
 
 }  // namespace outseal

@@ -21,10 +21,7 @@
 
 #include "outseal/idempotency.h"
 #include "outseal/ids.h"
-
-namespace soci {
-class session;
-}
+#include "outseal/session.h"
 
 namespace outseal {
 
@@ -160,7 +157,7 @@ inline constexpr std::size_t kTakeEventsMax = 10'000;
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: each step is one transaction; forgotten ids stay forgotten.
-std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds age,
+std::uint64_t purge_received(Session session, std::chrono::milliseconds age,
                              const PurgeOptions& options = {});
 
 /// Deletes events of `stream` that were taken and reached this database longer than `age` ago;
@@ -172,7 +169,7 @@ std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds a
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: each step is one transaction; deleted events stay deleted.
-std::uint64_t purge_taken(soci::session& session, std::string_view stream,
-                          std::chrono::milliseconds age, const PurgeOptions& options = {});
+std::uint64_t purge_taken(Session session, std::string_view stream, std::chrono::milliseconds age,
+                          const PurgeOptions& options = {});
 
 }  // namespace outseal

@@ -5,10 +5,7 @@
 #include <memory>
 
 #include "outseal/observer.h"
-
-namespace soci {
-class session;
-}
+#include "outseal/session.h"
 
 namespace outseal {
 
@@ -17,11 +14,11 @@ namespace outseal {
 /// PostgreSQL needs none: see TransactionOptions::named_statements.
 ///
 /// Threads: Not thread-safe; same rule as the session. It must be destroyed before the session is
-/// closed; otherwise SQLite keeps the connection open.
+/// closed; otherwise SQLite keeps the connection open, and sqlite3_close() fails.
 class StatementCache {
  public:
-  /// @throws Error{invalid_config} for a session of an unsupported backend.
-  explicit StatementCache(soci::session& session);
+  /// @throws Error{invalid_config} for a session that is not open, or of an unsupported backend.
+  explicit StatementCache(Session session);
   ~StatementCache();
   StatementCache(const StatementCache&) = delete;
   StatementCache& operator=(const StatementCache&) = delete;
@@ -66,8 +63,8 @@ struct TransactionOptions {
   void validate() const;
 };
 
-/// One SQL transaction on a service's own SOCI session: business rows, the idempotency record and
-/// outbox events commit together or not at all.
+/// One SQL transaction on a service's own session: business rows, the idempotency record and outbox
+/// events commit together or not at all.
 ///
 /// ```
 /// outseal::Transaction tx{session};
@@ -95,7 +92,7 @@ struct TransactionOptions {
 /// that wrote to several files is refused unless SQLite makes it atomic.
 /// PostgreSQL: appended events travel with COMMIT, in the same round trip.
 ///
-/// The session must outlive the transaction.
+/// The session must outlive the transaction: see Session.
 ///
 /// Threads: Not thread-safe; one thread at a time, the same one that uses the session.
 /// Crash: before commit() nothing remains; after it everything does.
@@ -108,9 +105,9 @@ class Transaction {
   ///         it is in pipeline mode or in the middle of a COPY (PostgreSQL), or of a query whose
   ///         snapshot is too old to write after it (SQLite).
   /// @throws Error{invalid_argument} if the session's client_encoding is not UTF8 (PostgreSQL).
-  /// @throws Error{invalid_config} for a session of an unsupported backend or for bad options, such
-  ///         as StatementCache of another session.
-  explicit Transaction(soci::session& session, const TransactionOptions& options = {});
+  /// @throws Error{invalid_config} for a session that is not open or of an unsupported backend, or
+  ///         for bad options, such as a StatementCache of another session.
+  explicit Transaction(Session session, const TransactionOptions& options = {});
 
   /// Wraps the transaction that the service began itself. commit() and the destructor then leave it
   /// alone: whoever began it ends it. Events are written at once, unless a Transaction on the same
@@ -122,7 +119,7 @@ class Transaction {
   /// goes unnoticed.) On SQLite this also takes the connection's commit and rollback hooks, which
   /// let every COMMIT pass.
   /// @throws Error{invalid_argument} if the session has no transaction, or as the constructor does.
-  static Transaction join(soci::session& session, const TransactionOptions& options = {});
+  static Transaction join(Session session, const TransactionOptions& options = {});
 
   /// Rolls back unless committed, rolled back or joined. Never throws: see
   /// TransactionOptions::observer.

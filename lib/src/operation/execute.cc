@@ -42,9 +42,10 @@ class Running {
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
-  static bool is(const soci::session& session, const std::string& hash) {
+  static bool is(Session session, const std::string& hash) {
     for (const Running* one = innermost; one != nullptr; one = one->outer_)
-      if (one->impl_.session == &session && one->hash_ == hash) return true;
+      if (sql::handle_of(one->impl_.session) == sql::handle_of(session) && one->hash_ == hash)
+        return true;
     return false;
   }
 
@@ -192,7 +193,7 @@ std::optional<Input> Execution::carry_out(const Fail& fail) {
 }  // namespace
 }  // namespace operation
 
-ExecuteResult execute(soci::session& session, const Operation& operation, const Handler& handler,
+ExecuteResult execute(Session session, const Operation& operation, const Handler& handler,
                       const ExecuteOptions& options) {
   ExecuteCall seen;
   seen.scope = operation.scope;

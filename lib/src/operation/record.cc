@@ -55,9 +55,9 @@ sql::NewRecord new_record(const std::string& hash, const Operation& operation, c
 
 }  // namespace operation
 
-std::optional<ExecuteResult> find(soci::session& session, const Operation& operation) {
+std::optional<ExecuteResult> find(Session session, const Operation& operation) {
   validate_operation("find", operation);
-  const auto connection = sql::borrow(session, false);
+  const auto connection = sql::wrap(session, false);
   connection->require_idle("find");
   auto known = operation::look_up(*connection, operation::key_hash(operation), operation);
   if (!known) return std::nullopt;
@@ -71,7 +71,7 @@ std::optional<ExecuteResult> find(soci::session& session, const Operation& opera
   }
 }
 
-std::uint64_t purge_operations(soci::session& session, const PurgeOptions& options) {
+std::uint64_t purge_operations(Session session, const PurgeOptions& options) {
   options.validate();
   std::uint64_t purged = 0;
   for (std::uint32_t step = 0; options.steps_max == 0 || step < options.steps_max; ++step) {

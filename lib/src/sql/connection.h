@@ -1,8 +1,9 @@
 // The narrow seam to a database: statements, transactions, errors. One implementation per dialect.
 //
-// The services' SOCI sessions are used through the driver's own handle (see borrow()), for three
-// reasons: SOCI 4.0 gives no SQLSTATE or SQLite code for the errors that decide about retries, its
-// statements deallocate in a way that poolers cannot follow, and it has no BEGIN IMMEDIATE.
+// The services' sessions are used through the driver's own handle (see wrap()), those of SOCI too,
+// for three reasons: SOCI 4.0 gives no SQLSTATE or SQLite code for the errors that decide about
+// retries, its statements deallocate in a way that poolers cannot follow, and it has no BEGIN
+// IMMEDIATE.
 #pragma once
 
 #include <chrono>
@@ -15,12 +16,9 @@
 
 #include "base/url.h"
 #include "outseal/ids.h"
+#include "outseal/session.h"
 #include "outseal/transaction.h"
 #include "sql/text.h"
-
-namespace soci {
-class session;
-}
 
 namespace outseal::sql {
 
@@ -195,7 +193,7 @@ class Connection {
   virtual void rollback() noexcept = 0;
   virtual bool in_transaction() const = 0;
 
-  /// Begins a transaction on a borrowed connection whose session may do anything in it.
+  /// Begins a transaction on a service's session, which may do anything in it.
   /// @throws as begin(); Error{invalid_argument} as require_idle().
   virtual std::unique_ptr<OwnTransaction> begin_own(const Begin& begin) = 0;
   /// Marks the transaction that the session is in.
@@ -265,14 +263,14 @@ class WithoutBusyTimeout {
   std::chrono::milliseconds before_;
 };
 
-/// Wraps the driver's handle under a service's SOCI session; the session must outlive the result.
+/// Wraps the driver's handle under a service's session; the session must outlive the result.
 /// `named`: PostgreSQL keeps our statements prepared in the session, which a transaction pooler
 /// cannot follow.
-/// @throws Error{invalid_config} if the session's backend is not supported.
-std::unique_ptr<Connection> borrow(soci::session& session, bool named = true);
+/// @throws Error{invalid_config} if there is none, or SOCI's backend is not supported.
+std::unique_ptr<Connection> wrap(Session session, bool named = true);
 
 /// The driver's handle under `session` as it is now; null if it is closed or not supported.
-const void* handle_of(soci::session& session) noexcept;
+const void* handle_of(Session session) noexcept;
 
 /// What a program opens a database for.
 enum class OpenMode {

@@ -7,14 +7,6 @@
 namespace outseal::sql {
 namespace {
 
-[[noreturn]] void refuse_backend() {
-  throw Error{ErrorCode::invalid_config,
-              "borrow",
-              "the SOCI session is closed or of an unsupported backend",
-              {.hint = "open it with soci::session(soci::postgresql, \"host=... dbname=...\") or "
-                       "soci::session(soci::sqlite3, \"dbname=PATH\")"}};
-}
-
 [[noreturn]] void refuse_array() {
   throw Error{ErrorCode::internal, "bind", "this database has no arrays"};
 }
@@ -42,17 +34,6 @@ void Statement::go_to(std::int64_t) {
 
 void refuse_empty(const Text& text) {
   throw Error{ErrorCode::internal, "step", std::string{text.name} + " gave no row"};
-}
-
-std::unique_ptr<Connection> borrow(soci::session& session, bool named) {
-  if (auto* handle = sqlite::driver_handle(session)) return sqlite::wrap(handle);
-  if (auto* handle = postgres::driver_handle(session)) return postgres::wrap(handle, named);
-  refuse_backend();
-}
-
-const void* handle_of(soci::session& session) noexcept {
-  if (const void* handle = sqlite::driver_handle(session)) return handle;
-  return postgres::driver_handle(session);
 }
 
 void check_url(const Url& url) {

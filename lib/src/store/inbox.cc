@@ -94,7 +94,7 @@ void check_known(sql::Connection& connection, std::string_view stream) {
 
 /// Runs `remove`, given the rows at most, in transactions of their own until nothing is left.
 std::uint64_t purge_in_steps(
-    soci::session& session, const PurgeOptions& options,
+    Session session, const PurgeOptions& options,
     const std::function<std::int64_t(sql::Connection&, std::uint32_t)>& remove) {
   options.validate();
   std::uint64_t purged = 0;
@@ -221,7 +221,7 @@ std::vector<InboxEvent> take(Transaction& tx, std::string_view stream, std::size
   });
 }
 
-std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds age,
+std::uint64_t purge_received(Session session, std::chrono::milliseconds age,
                              const PurgeOptions& options) {
   check_age(age);
   return purge_in_steps(session, options, [&](sql::Connection& connection, std::uint32_t rows) {
@@ -229,8 +229,8 @@ std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds a
   });
 }
 
-std::uint64_t purge_taken(soci::session& session, std::string_view stream,
-                          std::chrono::milliseconds age, const PurgeOptions& options) {
+std::uint64_t purge_taken(Session session, std::string_view stream, std::chrono::milliseconds age,
+                          const PurgeOptions& options) {
   check_age(age);
   check_stream("purge", stream);
   return purge_in_steps(session, options, [&](sql::Connection& connection, std::uint32_t rows) {

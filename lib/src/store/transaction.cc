@@ -14,8 +14,8 @@ struct StatementCache::Kept {
   std::shared_ptr<sql::Connection> connection;
 };
 
-StatementCache::StatementCache(soci::session& session)
-    : kept_{std::make_unique<Kept>(Kept{sql::borrow(session)})} {}
+StatementCache::StatementCache(Session session)
+    : kept_{std::make_unique<Kept>(Kept{sql::wrap(session)})} {}
 StatementCache::~StatementCache() = default;
 
 namespace {
@@ -37,11 +37,10 @@ struct Release {
 
 }  // namespace
 
-std::shared_ptr<Transaction::Impl> Transaction::Impl::attach(soci::session& session,
+std::shared_ptr<Transaction::Impl> Transaction::Impl::attach(Session session,
                                                              const TransactionOptions& options) {
   options.validate();
-  auto impl = std::make_shared<Impl>();
-  impl->session = &session;
+  auto impl = std::make_shared<Impl>(session);
   // By the driver's handle: a session that was reconnected or leased anew is another one.
   if (options.statements != nullptr &&
       options.statements->kept_->connection->handle() != sql::handle_of(session))
@@ -51,12 +50,12 @@ std::shared_ptr<Transaction::Impl> Transaction::Impl::attach(soci::session& sess
                 {.hint = "keep one StatementCache per session"}};
   impl->connection = options.statements != nullptr && options.named_statements
                          ? options.statements->kept_->connection
-                         : sql::borrow(session, options.named_statements);
+                         : sql::wrap(session, options.named_statements);
   impl->options = options;
   return impl;
 }
 
-std::shared_ptr<Transaction::Impl> Transaction::Impl::connect(soci::session& session,
+std::shared_ptr<Transaction::Impl> Transaction::Impl::connect(Session session,
                                                               const TransactionOptions& options) {
   auto impl = attach(session, options);
   impl->connection->require_idle("begin");
@@ -84,7 +83,7 @@ void Transaction::Impl::rollback_to_handler() {
 /// A closed session's handle must not be touched. On PostgreSQL `own` knows it by libpq; SQLite
 /// cannot have freed a handle that has statements, so no other one has its address.
 State Transaction::Impl::state() {
-  if (sql::handle_of(*session) != connection->handle()) {
+  if (sql::handle_of(session) != connection->handle()) {
     connection->take_over_handle();
     if (!connection->pipelines()) return State::closed;
   }
@@ -101,7 +100,7 @@ void Transaction::Impl::require_open(std::string_view operation) {
   if (joined) {
     if (const auto whose = owner.lock(); whose != nullptr && whose->own != nullptr)
       return whose->require_open(operation);
-    if (sql::handle_of(*session) != connection->handle()) fail_ended(operation, State::closed);
+    if (sql::handle_of(session) != connection->handle()) fail_ended(operation, State::closed);
     connection->require_idle(operation);
     if (!connection->in_transaction() || !theirs->is_at_hand())
       fail_ended(operation, State::rolled_back);
@@ -225,7 +224,7 @@ void Transaction::Impl::give_up(std::string_view operation, State state) {
 void Transaction::Impl::abandon() noexcept {
   try {
     if (own != nullptr) rollback();  // Else its end has been reported.
-    if (sql::handle_of(*session) != connection->handle()) connection->take_over_handle();
+    if (sql::handle_of(session) != connection->handle()) connection->take_over_handle();
   } catch (const Error& error) {
     if (options.observer)
       store::tell(options.observer, UnthrownError{&error});
@@ -235,14 +234,14 @@ void Transaction::Impl::abandon() noexcept {
   }
 }
 
-Transaction::Transaction(soci::session& session, const TransactionOptions& options)
+Transaction::Transaction(Session session, const TransactionOptions& options)
     : impl_{Impl::connect(session, options)} {
   impl_->begin();
 }
 
 Transaction::Transaction(std::shared_ptr<Impl> impl) : impl_{std::move(impl)} {}
 
-Transaction Transaction::join(soci::session& session, const TransactionOptions& options) {
+Transaction Transaction::join(Session session, const TransactionOptions& options) {
   auto impl = Impl::attach(session, options);
   impl->joined = true;
   impl->connection->require_idle("join");

@@ -109,7 +109,9 @@ namespace outseal {
 
 class Transaction::Impl : public std::enable_shared_from_this<Impl> {
  public:
-  soci::session* session = nullptr;
+  explicit Impl(Session on) : session{on} {}
+
+  Session session;
   std::shared_ptr<sql::Connection> connection;
   TransactionOptions options;
   bool committed = false;
@@ -152,9 +154,9 @@ class Transaction::Impl : public std::enable_shared_from_this<Impl> {
   sql::OwnTransaction::State state();
 
   /// The session's connection, as `options` say.
-  static std::shared_ptr<Impl> attach(soci::session& session, const TransactionOptions& options);
+  static std::shared_ptr<Impl> attach(Session session, const TransactionOptions& options);
   /// The same, without a transaction: to begin on.
-  static std::shared_ptr<Impl> connect(soci::session& session, const TransactionOptions& options);
+  static std::shared_ptr<Impl> connect(Session session, const TransactionOptions& options);
   static Transaction make(std::shared_ptr<Impl> impl) { return Transaction{std::move(impl)}; }
 
  private:

@@ -20,7 +20,7 @@ constexpr std::chrono::seconds kClockAge{30};
 }  // namespace
 
 PgConnection::PgConnection(PGconn* handle, bool owned, bool named)
-    : handle_{handle}, owned_{owned}, named_{named}, watch_{watch_of(handle)} {
+    : handle_{handle}, owned_{owned}, named_{named}, activity_{activity_of(handle)} {
   if (owned_) PQsetNoticeReceiver(handle_, on_notice, this);
 }
 
@@ -30,7 +30,7 @@ PgConnection::~PgConnection() {
 }
 
 PGconn* PgConnection::live() const {
-  if (watch_->gone)
+  if (activity_->gone)
     throw Error{ErrorCode::unreachable,
                 "session",
                 "the session was closed or reconnected",
@@ -73,7 +73,7 @@ void PgConnection::commit(milliseconds /*wait: a commit waits for no lock*/,
   const PGTransactionStatusType status = PQtransactionStatus(live());
   if (status == PQTRANS_INERROR) {
     // A prepared statement that the service does not have is as absent the next time.
-    const bool conflict = is_conflict(watch_->failure) && watch_->failure != "26000";
+    const bool conflict = is_conflict(activity_->failure) && activity_->failure != "26000";
     throw Error{
         conflict ? ErrorCode::conflict : ErrorCode::storage,
         "commit",
@@ -82,7 +82,7 @@ void PgConnection::commit(milliseconds /*wait: a commit waits for no lock*/,
                      ? "roll back and run the whole transaction again"
                      : "a statement failed and its error was passed over: let it reach the caller, "
                        "or return to a savepoint",
-         .detail_code = watch_->failure}};
+         .detail_code = activity_->failure}};
   }
   if (status != PQTRANS_INTRANS)
     throw Error{ErrorCode::unreachable,
@@ -116,7 +116,7 @@ void PgConnection::commit(milliseconds /*wait: a commit waits for no lock*/,
 }
 
 void PgConnection::rollback() noexcept {
-  if (!watch_->gone) Result{PQexec(handle_, "ROLLBACK")};
+  if (!activity_->gone) Result{PQexec(handle_, "ROLLBACK")};
 }
 
 bool PgConnection::in_transaction() const {
@@ -148,7 +148,7 @@ void PgConnection::discard_results() noexcept {
 std::unique_ptr<Connection> PgConnection::open_beside() const {
   std::vector<const char*> names;
   std::vector<const char*> values;
-  const Address address = watch_->gone ? watch_->address : address_of(handle_);
+  const Address address = activity_->gone ? activity_->address : address_of(handle_);
   for (const auto& [name, value] : address) {
     names.push_back(name.c_str());
     values.push_back(value.c_str());
@@ -163,11 +163,11 @@ std::unique_ptr<Connection> PgConnection::open_beside() const {
 }
 
 void PgConnection::set_companion(const std::weak_ptr<void>& companion) {
-  if (watch_->current != nullptr) watch_->current->companion = companion;
+  if (activity_->current != nullptr) activity_->current->companion = companion;
 }
 
 std::shared_ptr<void> PgConnection::companion() const {
-  return watch_->current != nullptr ? watch_->current->companion.lock() : nullptr;
+  return activity_->current != nullptr ? activity_->current->companion.lock() : nullptr;
 }
 
 /// The database's clock, carried on by our steady one: correct even where the two machines'

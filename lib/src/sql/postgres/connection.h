@@ -28,7 +28,4 @@ std::unique_ptr<Connection> adopt(PGconn* handle);
 /// once a connection; worth about a tenth of a transaction.
 std::unique_ptr<Connection> wrap(PGconn* handle, bool named);
 
-/// The handle under `session`; null if it is closed or of another backend.
-PGconn* driver_handle(soci::session& session);
-
 }  // namespace outseal::sql::postgres

@@ -13,8 +13,8 @@
 
 #include "outseal/error.h"
 #include "sql/postgres/connection.h"
+#include "sql/postgres/session_activity.h"
 #include "sql/postgres/statement.h"
-#include "sql/postgres/watch.h"
 
 namespace outseal::sql::postgres {
 
@@ -50,9 +50,9 @@ class PgConnection final : public Connection, public Runner {
   void discard_results() noexcept override;
   void require_idle(std::string_view operation) const override;
   bool is_idle() const override { return status() == PQTRANS_IDLE; }
-  bool lost() const override { return watch_->gone || PQstatus(handle_) != CONNECTION_OK; }
-  std::string failed_by() const override { return watch_->failure; }
-  std::uint64_t statements_run() const override { return watch_->statements; }
+  bool lost() const override { return activity_->gone || PQstatus(handle_) != CONNECTION_OK; }
+  std::string failed_by() const override { return activity_->failure; }
+  std::uint64_t statements_run() const override { return activity_->statements; }
   std::unique_ptr<Connection> open_beside() const override;
   void set_companion(const std::weak_ptr<void>& companion) override;
   std::shared_ptr<void> companion() const override;
@@ -64,10 +64,10 @@ class PgConnection final : public Connection, public Runner {
 
   // --- for PgTransaction ---
 
-  const std::shared_ptr<Watch>& watch() const { return watch_; }
+  const std::shared_ptr<SessionActivity>& activity() const { return activity_; }
   /// Unknown once the handle is closed.
   PGTransactionStatusType status() const {
-    return watch_->gone ? PQTRANS_UNKNOWN : PQtransactionStatus(handle_);
+    return activity_->gone ? PQTRANS_UNKNOWN : PQtransactionStatus(handle_);
   }
 
   /// One message of a pipeline: a text without parameters, or a statement.
@@ -133,7 +133,7 @@ class PgConnection final : public Connection, public Runner {
   PGconn* handle_;
   bool owned_;
   bool named_;
-  std::shared_ptr<Watch> watch_;
+  std::shared_ptr<SessionActivity> activity_;
   std::int64_t changes_ = 0;
   bool committed_ = false;
   bool refused_early_ = false;  ///< The server refused a statement before COMMIT.

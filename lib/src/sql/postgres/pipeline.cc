@@ -20,10 +20,10 @@ bool PgConnection::wants_name(const PgStatement& statement) const {
   return named_ && statement.ours() != nullptr;
 }
 bool PgConnection::is_prepared(const PgStatement& statement) const {
-  return watch_->prepared.contains(statement.ours());
+  return activity_->prepared.contains(statement.ours());
 }
 void PgConnection::set_prepared(const PgStatement& statement) {
-  watch_->prepared.insert(statement.ours());
+  activity_->prepared.insert(statement.ours());
 }
 
 void PgConnection::run(PgStatement& statement) {
@@ -38,7 +38,7 @@ void PgConnection::run(PgStatement& statement) {
     result.reset(PQexecParams(live(), statement.sql(), with.count(), nullptr, values,
                               with.lengths(), with.formats(), 1));
   } else {
-    const std::string name = statement.name(watch_->names);
+    const std::string name = statement.name(activity_->names);
     if (!is_prepared(statement)) {
       result.reset(PQprepare(live(), name.c_str(), statement.sql(), 0, nullptr));
       if (!is_fine(result.get())) throw error_of(handle_, result.get(), "prepare");
@@ -93,8 +93,8 @@ bool PgConnection::send(const Step& step) {
   const char* const* values = with.values();
   const int sent =
       wants_name(*step.statement)
-          ? PQsendQueryPrepared(handle_, step.statement->name(watch_->names).c_str(), with.count(),
-                                values, with.lengths(), with.formats(), 1)
+          ? PQsendQueryPrepared(handle_, step.statement->name(activity_->names).c_str(),
+                                with.count(), values, with.lengths(), with.formats(), 1)
           : PQsendQueryParams(handle_, step.statement->sql(), with.count(), nullptr, values,
                               with.lengths(), with.formats(), 1);
   return sent != 0;
@@ -115,7 +115,7 @@ std::vector<PgConnection::Answer> PgConnection::send_all(std::span<const Step> s
   bool sent = true;
   for (const Step& step : steps) {
     if (step.statement != nullptr && wants_name(*step.statement) && !is_prepared(*step.statement)) {
-      sent = sent && PQsendPrepare(handle_, step.statement->name(watch_->names).c_str(),
+      sent = sent && PQsendPrepare(handle_, step.statement->name(activity_->names).c_str(),
                                    step.statement->sql(), 0, nullptr) != 0;
       answers.push_back({step.statement, true});
     }

@@ -15,10 +15,10 @@ class PgTransaction final : public OwnTransaction {
  public:
   PgTransaction(PgConnection& connection, std::string identity)
       : connection_{connection},
-        watch_{connection.watch()},
+        activity_{connection.activity()},
         seen_{std::make_shared<Observed>()},
         identity_{std::move(identity)} {
-    watch_->current = seen_;
+    activity_->current = seen_;
   }
 
   State state() override {
@@ -26,14 +26,14 @@ class PgTransaction final : public OwnTransaction {
     const PGTransactionStatusType status = seen_->gone ? PQTRANS_UNKNOWN : connection_.status();
     if (status == PQTRANS_ACTIVE) return State::open;  // Nothing runs before that has ended.
     const bool suspect =
-        (seen_->suspect && !is_blind()) || watch_->current != seen_ || status == PQTRANS_IDLE;
+        (seen_->suspect && !is_blind()) || activity_->current != seen_ || status == PQTRANS_IDLE;
     if (!suspect && status == PQTRANS_INERROR) return State::failed;
     if (!suspect && status != PQTRANS_UNKNOWN) return State::open;
     if (status == PQTRANS_IDLE || status == PQTRANS_INTRANS) return asked();
     if (seen_->committed) return asked_beside();
     // Nothing can be asked while a transaction has failed. Whoever began another one behind a
     // ROLLBACK ends it.
-    if (status == PQTRANS_INERROR && !seen_->begun_anew && watch_->current == seen_)
+    if (status == PQTRANS_INERROR && !seen_->begun_anew && activity_->current == seen_)
       return State::failed;
     return *(ended_ = status == PQTRANS_UNKNOWN ? State::closed : State::rolled_back);
   }
@@ -129,7 +129,7 @@ class PgTransaction final : public OwnTransaction {
   }
 
   PgConnection& connection_;
-  std::shared_ptr<Watch> watch_;
+  std::shared_ptr<SessionActivity> activity_;
   std::shared_ptr<Observed> seen_;
   std::string identity_;
   std::optional<State> ended_;  ///< Known for good.
@@ -137,26 +137,26 @@ class PgTransaction final : public OwnTransaction {
 
 class PgJoined final : public JoinedTransaction {
  public:
-  explicit PgJoined(std::shared_ptr<Watch> watch)
-      : watch_{std::move(watch)}, number_{watch_->transaction} {}
+  explicit PgJoined(std::shared_ptr<SessionActivity> activity)
+      : activity_{std::move(activity)}, number_{activity_->transaction} {}
   bool is_at_hand() override {
-    return mutant("no_joined_identity") || watch_->transaction == number_;
+    return mutant("no_joined_identity") || activity_->transaction == number_;
   }
 
  private:
-  std::shared_ptr<Watch> watch_;
+  std::shared_ptr<SessionActivity> activity_;
   std::uint64_t number_;
 };
 
 }  // namespace
 
 std::unique_ptr<JoinedTransaction> PgConnection::join_open() {
-  return std::make_unique<PgJoined>(watch_);
+  return std::make_unique<PgJoined>(activity_);
 }
 
 std::unique_ptr<OwnTransaction> PgConnection::begin_own(const Begin& begin) {
   require_idle("begin");
-  watch_->current = nullptr;  // Its last transaction has ended, whatever it was.
+  activity_->current = nullptr;  // Its last transaction has ended, whatever it was.
   const Text& text = begin_text(begin.isolation);
   if (begin.keep_lock) {
     begin_again(text.postgres, *begin.keep_lock, begin.first);

@@ -10,6 +10,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/failpoint.h"
 #include "base/text.h"
 #include "outseal/error.h"
 #include "sql/sqlite/statement.h"
@@ -39,11 +40,12 @@ class SqliteConnection final : public Connection {
     const bool alive =
         commit_ != nullptr || std::any_of(statements_.begin(), statements_.end(),
                                           [](auto& one) { return one.second != nullptr; });
+    const bool is_ours_to_close = given_up_ && alive && is_open(handle_);
     commit_.reset();
     statements_.clear();
     if (owned_) sqlite3_close_v2(handle_);
     // Whoever else has statements left closes it later: SQLite refuses until then.
-    if (given_up_ && alive) sqlite3_close(handle_);
+    if (is_ours_to_close) sqlite3_close(handle_);
   }
   SqliteConnection(const SqliteConnection&) = delete;
   SqliteConnection& operator=(const SqliteConnection&) = delete;
@@ -307,6 +309,12 @@ void require_database_file(const std::string& path, OpenMode mode) {
 }
 
 }  // namespace
+
+bool is_open(sqlite3* handle) noexcept {
+  return handle != nullptr &&
+         (sqlite3_exec(handle, "", nullptr, nullptr, nullptr) != SQLITE_MISUSE ||
+          mutant("no_open_check"));
+}
 
 std::unique_ptr<Connection> wrap(sqlite3* handle) {
   return std::make_unique<SqliteConnection>(handle, false);

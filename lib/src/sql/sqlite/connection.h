@@ -21,8 +21,11 @@ std::unique_ptr<Connection> open(const std::string& path, OpenMode mode);
 /// An empty database in memory.
 std::unique_ptr<Connection> open_scratch();
 
-/// The handle under `session`; null if it is closed or of another backend.
-sqlite3* driver_handle(soci::session& session);
+/// False if `handle` could not be opened, or was closed by sqlite3_close_v2() and is only kept in
+/// memory by statements that are left. Then it takes no new work, but those would still run: COMMIT
+/// is one.
+/// Source: sqlite.org, "Closing A Database Connection", on zombies.
+bool is_open(sqlite3* handle) noexcept;
 
 /// Guards the transaction that has just begun on `connection` by the commit and rollback hooks of
 /// its handle, of which there is one each: those of the service are lost. A statement of the

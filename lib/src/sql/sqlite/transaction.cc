@@ -24,7 +24,7 @@ unsigned data_version(sqlite3* handle) {
 }
 
 /// What the hooks see of the transactions on a handle.
-struct Watch {
+struct SessionActivity {
   sqlite3* handle;
   const void* current = nullptr;  ///< Who began the last transaction of ours; null: it is over.
   bool committing = false;        ///< The COMMIT under way is ours.
@@ -34,13 +34,13 @@ struct Watch {
   std::uint64_t commits = 0;      ///< The same, up to the one that is tried.
   std::optional<unsigned> tried;  ///< The data's version when a COMMIT was last tried.
 
-  explicit Watch(sqlite3* watched) : handle{watched} { set_hooks(); }
-  ~Watch() {
+  explicit SessionActivity(sqlite3* watched) : handle{watched} { set_hooks(); }
+  ~SessionActivity() {
     sqlite3_commit_hook(handle, nullptr, nullptr);
     sqlite3_rollback_hook(handle, nullptr, nullptr);
   }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
+  SessionActivity(const SessionActivity&) = delete;
+  SessionActivity& operator=(const SessionActivity&) = delete;
 
   /// False if somebody had put others in their place.
   bool set_hooks() {
@@ -59,38 +59,38 @@ struct Watch {
  private:
   /// Other than 0 makes SQLite turn the COMMIT into a ROLLBACK.
   static int on_commit(void* self) {
-    auto& watch = *static_cast<Watch*>(self);
-    if (watch.committing || watch.current == nullptr || mutant("no_commit_hook")) {
-      watch.count_ended();
-      watch.tried = data_version(watch.handle);
+    auto& activity = *static_cast<SessionActivity*>(self);
+    if (activity.committing || activity.current == nullptr || mutant("no_commit_hook")) {
+      activity.count_ended();
+      activity.tried = data_version(activity.handle);
       return 0;
     }
-    if (!watch.ended) watch.refused = true;
+    if (!activity.ended) activity.refused = true;
     return 1;
   }
   static void on_rollback(void* self) {
     if (mutant("no_rollback_hook")) return;
-    static_cast<Watch*>(self)->ended = true;
-    ++static_cast<Watch*>(self)->rollbacks;
+    static_cast<SessionActivity*>(self)->ended = true;
+    ++static_cast<SessionActivity*>(self)->rollbacks;
   }
 };
 
 /// SQLite has no place of its own for what belongs to a handle.
-std::shared_ptr<Watch> watch_of(sqlite3* handle) {
+std::shared_ptr<SessionActivity> activity_of(sqlite3* handle) {
   static std::mutex mutex;
-  static std::unordered_map<sqlite3*, std::weak_ptr<Watch>> watches;
+  static std::unordered_map<sqlite3*, std::weak_ptr<SessionActivity>> activities;
   const std::lock_guard lock{mutex};
-  std::weak_ptr<Watch>& known = watches[handle];
-  std::shared_ptr<Watch> watch = known.lock();
-  if (watch != nullptr) return watch;
+  std::weak_ptr<SessionActivity>& known = activities[handle];
+  std::shared_ptr<SessionActivity> activity = known.lock();
+  if (activity != nullptr) return activity;
   // Only here, so that a service with many short connections does not fill it.
-  if (watches.size() > 1'024)
-    std::erase_if(watches, [&](const auto& entry) {
+  if (activities.size() > 1'024)
+    std::erase_if(activities, [&](const auto& entry) {
       return entry.first != handle && entry.second.expired();
     });
-  watch = std::make_shared<Watch>(handle);
-  watches[handle] = watch;
-  return watch;
+  activity = std::make_shared<SessionActivity>(handle);
+  activities[handle] = activity;
+  return activity;
 }
 
 std::string pragma(Connection& connection, const std::string& schema, const std::string& name) {
@@ -145,21 +145,21 @@ class SqliteTransaction final : public OwnTransaction {
   SqliteTransaction(Connection& connection, sqlite3* handle)
       : connection_{connection},
         handle_{handle},
-        watch_{watch_of(handle)},
+        activity_{activity_of(handle)},
         version_{data_version(handle)} {
-    watch_->set_hooks();
-    watch_->current = this;
-    watch_->refused = watch_->ended = false;
+    activity_->set_hooks();
+    activity_->current = this;
+    activity_->refused = activity_->ended = false;
   }
   ~SqliteTransaction() override {
-    if (watch_->current == this) watch_->current = nullptr;
+    if (activity_->current == this) activity_->current = nullptr;
   }
   SqliteTransaction(const SqliteTransaction&) = delete;
   SqliteTransaction& operator=(const SqliteTransaction&) = delete;
 
   State state() override {
-    if (watch_->current != this) return State::rolled_back;
-    if (watch_->ended) return watch_->refused ? State::refused : State::rolled_back;
+    if (activity_->current != this) return State::rolled_back;
+    if (activity_->ended) return activity_->refused ? State::refused : State::rolled_back;
     // A commit that the hooks did not see: they were replaced.
     if (data_version(handle_) != version_ && !mutant("no_data_version")) return State::in_doubt;
     return connection_.in_transaction() ? State::open : State::rolled_back;
@@ -176,18 +176,18 @@ class SqliteTransaction final : public OwnTransaction {
 
   void commit(std::chrono::milliseconds wait, std::span<Statement* const> last,
               bool /*proven: by the hooks*/) override {
-    if (!watch_->set_hooks())
+    if (!activity_->set_hooks())
       throw Error{ErrorCode::invalid_argument,
                   "commit",
                   "somebody replaced the session's commit or rollback hook during the transaction",
                   {.hint = "set hooks of your own on another connection"}};
     require_atomic(connection_, handle_);
     struct Committing {
-      Watch& watch;
-      explicit Committing(Watch& ours) : watch{ours} { watch.committing = true; }
-      ~Committing() { watch.committing = false; }
+      SessionActivity& activity;
+      explicit Committing(SessionActivity& ours) : activity{ours} { activity.committing = true; }
+      ~Committing() { activity.committing = false; }
     };
-    const Committing committing{*watch_};
+    const Committing committing{*activity_};
     connection_.commit(wait, last);
   }
 
@@ -203,20 +203,20 @@ class SqliteTransaction final : public OwnTransaction {
  private:
   Connection& connection_;
   sqlite3* handle_;
-  std::shared_ptr<Watch> watch_;
+  std::shared_ptr<SessionActivity> activity_;
   unsigned version_;  ///< Of the data.
 };
 
 class SqliteJoined final : public JoinedTransaction {
  public:
   explicit SqliteJoined(sqlite3* handle)
-      : watch_{watch_of(handle)}, number_{watch_->count_ended()} {}
+      : activity_{activity_of(handle)}, number_{activity_->count_ended()} {}
   bool is_at_hand() override {
-    return mutant("no_joined_identity") || watch_->count_ended() == number_;
+    return mutant("no_joined_identity") || activity_->count_ended() == number_;
   }
 
  private:
-  std::shared_ptr<Watch> watch_;
+  std::shared_ptr<SessionActivity> activity_;
   std::uint64_t number_;
 };
 

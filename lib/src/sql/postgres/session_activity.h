@@ -31,7 +31,7 @@ using Address = std::vector<std::pair<std::string, std::string>>;
 
 /// What we know of a connection that services use as well: libpq tells us of each result on it.
 /// Shared by libpq and whoever wraps the handle, so that it outlives the connection.
-struct Watch {
+struct SessionActivity {
   /// Statements of ours that the server has, and the number that stands in their names: raised when
   /// nobody knows any more which it has.
   std::unordered_set<const Text*> prepared;
@@ -49,8 +49,8 @@ struct Watch {
   Address address;  ///< Where a closed connection led to, if events may be left to store.
 };
 
-/// The watch over `handle`; begins with the first call and ends with the connection.
-std::shared_ptr<Watch> watch_of(PGconn* handle);
+/// What is seen on `handle`: begins with the first call and ends with the connection.
+std::shared_ptr<SessionActivity> activity_of(PGconn* handle);
 
 /// What `handle` was opened with, its password included.
 Address address_of(PGconn* handle);

@@ -1,4 +1,4 @@
-#include "sql/postgres/watch.h"
+#include "sql/postgres/session_activity.h"
 
 #include <libpq-events.h>
 
@@ -9,32 +9,32 @@
 namespace outseal::sql::postgres {
 namespace {
 
-using Shared = std::shared_ptr<Watch>;
+using Shared = std::shared_ptr<SessionActivity>;
 
-void note_transaction(Watch& watch, bool begins, bool commits, bool back) {
-  if (commits || (back && !watch.savepoint) || (begins && watch.returned)) {
-    ++watch.transaction;
-    watch.savepoint = watch.returned = false;
+void note_transaction(SessionActivity& activity, bool begins, bool commits, bool back) {
+  if (commits || (back && !activity.savepoint) || (begins && activity.returned)) {
+    ++activity.transaction;
+    activity.savepoint = activity.returned = false;
   } else if (back) {
-    watch.returned = true;
+    activity.returned = true;
   }
 }
 
-void note_tag(Watch& watch, std::string_view tag) {
+void note_tag(SessionActivity& activity, std::string_view tag) {
   const bool back = tag == "ROLLBACK";
   const bool begins = tag == "BEGIN" || tag == "START TRANSACTION";
   const bool commits = tag == "COMMIT" || tag == "PREPARE TRANSACTION";
-  if (back || begins || commits) watch.failure.clear();
-  note_transaction(watch, begins, commits, back);
-  if (tag == "SAVEPOINT") watch.savepoint = true;
+  if (back || begins || commits) activity.failure.clear();
+  note_transaction(activity, begins, commits, back);
+  if (tag == "SAVEPOINT") activity.savepoint = true;
   // Not "DEALLOCATE": SOCI deallocates each statement of its own so.
-  if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") watch.prepared.clear();
-  if (watch.current == nullptr) return;
-  Observed& seen = *watch.current;
+  if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") activity.prepared.clear();
+  if (activity.current == nullptr) return;
+  Observed& seen = *activity.current;
   if (tag == "SAVEPOINT") seen.savepoint = true;
   if (back) seen.returned = true;
   if (begins && seen.returned) seen.begun_anew = true;
-  if (commits) seen.committed = watch.committed = true;
+  if (commits) seen.committed = activity.committed = true;
   if (back || commits) seen.suspect = true;
 }
 
@@ -46,56 +46,57 @@ bool lost_names(std::string_view state, const PGresult* result) {
          std::string_view{message}.find("outseal_") != std::string_view::npos;
 }
 
-void note_failure(Watch& watch, std::string_view state, const PGresult* result) {
+void note_failure(SessionActivity& activity, std::string_view state, const PGresult* result) {
   if (lost_names(state, result)) {
-    watch.prepared.clear();
-    ++watch.names;
+    activity.prepared.clear();
+    ++activity.names;
   }
-  if (watch.failure.empty()) watch.failure = state;
+  if (activity.failure.empty()) activity.failure = state;
 }
 
-void note_result(Watch& watch, const PGresult* result) {
-  ++watch.statements;
+void note_result(SessionActivity& activity, const PGresult* result) {
+  ++activity.statements;
   if (PQresultStatus(result) == PGRES_COMMAND_OK)
-    note_tag(watch, PQcmdStatus(const_cast<PGresult*>(result)));
+    note_tag(activity, PQcmdStatus(const_cast<PGresult*>(result)));
   else if (const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE))
-    note_failure(watch, state, result);
+    note_failure(activity, state, result);
 }
 
-void note_end(Watch& watch) {
-  if (watch.current != nullptr) watch.current->gone = true;
-  watch.prepared.clear();
-  watch.failure.clear();
+void note_end(SessionActivity& activity) {
+  if (activity.current != nullptr) activity.current->gone = true;
+  activity.prepared.clear();
+  activity.failure.clear();
 }
 
-Watch* watch_in(PGconn* conn);
+SessionActivity* activity_in(PGconn* conn);
 
 // Source: PostgreSQL docs, "libpq: Event System".
 int on_event(PGEventId event, void* info, void*) {
   switch (event) {
     case PGEVT_REGISTER: {
       auto* conn = static_cast<PGEventRegister*>(info)->conn;
-      return PQsetInstanceData(conn, on_event, new Shared{std::make_shared<Watch>()});
+      return PQsetInstanceData(conn, on_event, new Shared{std::make_shared<SessionActivity>()});
     }
     case PGEVT_CONNRESET:
-      if (Watch* watch = watch_in(static_cast<PGEventConnReset*>(info)->conn)) {
-        note_end(*watch);
-        watch->current = nullptr;
+      if (SessionActivity* activity = activity_in(static_cast<PGEventConnReset*>(info)->conn)) {
+        note_end(*activity);
+        activity->current = nullptr;
       }
       return 1;
     case PGEVT_CONNDESTROY: {
       auto* conn = static_cast<PGEventConnDestroy*>(info)->conn;
-      if (Watch* watch = watch_in(conn)) {
-        note_end(*watch);
-        watch->gone = true;
-        if (watch->committed) watch->address = address_of(conn);
+      if (SessionActivity* activity = activity_in(conn)) {
+        note_end(*activity);
+        activity->gone = true;
+        if (activity->committed) activity->address = address_of(conn);
         delete static_cast<Shared*>(PQinstanceData(conn, on_event));
       }
       return 1;
     }
     case PGEVT_RESULTCREATE: {
       const auto* created = static_cast<PGEventResultCreate*>(info);
-      if (Watch* watch = watch_in(created->conn)) note_result(*watch, created->result);
+      if (SessionActivity* activity = activity_in(created->conn))
+        note_result(*activity, created->result);
       return 1;
     }
     default:
@@ -103,20 +104,20 @@ int on_event(PGEventId event, void* info, void*) {
   }
 }
 
-Watch* watch_in(PGconn* conn) {
+SessionActivity* activity_in(PGconn* conn) {
   auto* data = static_cast<Shared*>(PQinstanceData(conn, on_event));
   return data == nullptr ? nullptr : data->get();
 }
 
 }  // namespace
 
-std::shared_ptr<Watch> watch_of(PGconn* handle) {
+std::shared_ptr<SessionActivity> activity_of(PGconn* handle) {
   if (PQinstanceData(handle, on_event) == nullptr &&
       PQregisterEventProc(handle, on_event, "outseal", nullptr) == 0)
-    throw Error{ErrorCode::internal, "borrow", "libpq refused to register an event procedure"};
-  Shared watch = *static_cast<Shared*>(PQinstanceData(handle, on_event));
-  if (watch->statements == 0) watch->savepoint = PQtransactionStatus(handle) != PQTRANS_IDLE;
-  return watch;
+    throw Error{ErrorCode::internal, "session", "libpq refused to register an event procedure"};
+  Shared activity = *static_cast<Shared*>(PQinstanceData(handle, on_event));
+  if (activity->statements == 0) activity->savepoint = PQtransactionStatus(handle) != PQTRANS_IDLE;
+  return activity;
 }
 
 Address address_of(PGconn* handle) {
