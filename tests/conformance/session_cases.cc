@@ -8,7 +8,7 @@
 #include "conformance/session_suite.h"
 #include "conformance/sink_suite.h"
 #include "conformance/store_suite.h"
-#include "sinks/inbox_sink.h"
+#include "sinks/inbox/sink.h"
 #include "sql/connection.h"
 #include "store/migrations.h"
 

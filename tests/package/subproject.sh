@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 hidden=()
-for package in spdlog fmt CURL; do
+for package in spdlog fmt CURL OutsealSoci; do
   hidden+=(-DCMAKE_DISABLE_FIND_PACKAGE_$package=ON)
 done
 cmake --no-warn-unused-cli -S "$here/subproject" -B "$work/build" -G Ninja \
