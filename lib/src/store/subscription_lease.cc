@@ -10,7 +10,6 @@
 #include "store/subscription.h"
 
 namespace outseal::store {
-namespace {}  // namespace
 
 Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::milliseconds lease) {
   return sql::transact(connection_, StopBudget::kWrite, [&]() -> Acquisition {
@@ -27,6 +26,8 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     if (row->paused) return {.granted = false, .paused = true, .state = {}, .holder = {}};
 
     const std::int64_t now = connection_.now_ms();
+    // One that seems to last longer than any was written before the clock was set back, and must
+    // not lock everybody out for that long.
     const bool lasts = row->lease_until_ms > now && row->lease_until_ms - now <= kLease.max.count();
     if (row->lease_owner && *row->lease_owner != owner && lasts &&
         !is_certainly_gone(*row->lease_owner))
