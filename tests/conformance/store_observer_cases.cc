@@ -46,7 +46,7 @@ class Words {
   void note(const UnthrownError& found) {
     words_.push_back("unthrown " + std::string{name_of(found.error->code())});
   }
-  void add(const Call& call, std::string word) {
+  void add(const ObservedCall& call, std::string word) {
     CHECK(call.duration > 0ns);
     CHECK((call.error == nullptr || call.threw));
     if (call.threw)

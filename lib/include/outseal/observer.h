@@ -15,8 +15,8 @@ enum class Arrival;
 enum class Outcome;
 enum class Verdict;
 
-/// What every observed call has.
-struct Call {
+/// What the observations of all calls have in common.
+struct ObservedCall {
   /// From the call to its return or exception, by the steady clock.
   std::chrono::nanoseconds duration{};
   /// Whether it ended with an exception.
@@ -28,7 +28,7 @@ struct Call {
 
 /// execute(), with the wait for the key's turn and the handler's own time. The handler's calls of
 /// append() and the commit have been observed by themselves before.
-struct ExecuteCall : Call {
+struct ExecuteCall : ObservedCall {
   /// Operation::scope. The key is a client's secret, and is not given.
   std::string_view scope;
   /// None if it threw.
@@ -41,19 +41,19 @@ struct ExecuteCall : Call {
 };
 
 /// append(), of one event or many. On PostgreSQL they may still be deferred: see CommitCall.
-struct AppendCall : Call {
+struct AppendCall : ObservedCall {
   std::size_t events = 0;
 };
 
 /// receive() and receive_in_order().
-struct ReceiveCall : Call {
+struct ReceiveCall : ObservedCall {
   std::string_view stream;
   /// None if it threw. receive() knows no gap.
   std::optional<Arrival> arrival = {};
 };
 
 /// take().
-struct TakeCall : Call {
+struct TakeCall : ObservedCall {
   std::string_view stream;
   std::size_t events = 0;  ///< How many were taken; 0 also if it threw.
 };
@@ -61,7 +61,7 @@ struct TakeCall : Call {
 /// Transaction::commit() of a transaction that outseal began, or the commit of execute(). If it
 /// threw, the error says whether anything is committed. After Error{constraint} execute() may try
 /// again: another execution of the key was faster.
-struct CommitCall : Call {};
+struct CommitCall : ObservedCall {};
 
 /// An error that the destructor of a Transaction found and cannot throw: Error{foreign_commit}, or
 /// Error{commit_in_doubt}; the message names events that could not be stored. Without an observer
