@@ -111,12 +111,12 @@ std::optional<std::string> included(const std::string& line) {
   return match[1].str();
 }
 
-// base -> model -> observe -> sql -> store -> relay | reconcile | sinks -> tools: left may not know
-// right.
+// base -> model -> observe -> sql -> store -> operation | relay | reconcile | sinks -> tools: left
+// may not know right.
 std::optional<int> rank_of(const std::string& layer) {
-  static const std::map<std::string, int> ranks{{"base", 0},      {"model", 1}, {"observe", 2},
-                                                {"sql", 3},       {"store", 4}, {"relay", 5},
-                                                {"reconcile", 5}, {"sinks", 5}, {"tools", 6}};
+  static const std::map<std::string, int> ranks{
+      {"base", 0},      {"model", 1}, {"observe", 2},   {"sql", 3},   {"store", 4},
+      {"operation", 5}, {"relay", 5}, {"reconcile", 5}, {"sinks", 5}, {"tools", 6}};
   const auto rank = ranks.find(layer);
   return rank == ranks.end() ? std::nullopt : std::optional{rank->second};
 }
@@ -128,8 +128,10 @@ std::string layer_of(const std::string& path) {
   return path.substr(source.size(), path.find('/', source.size()) - source.size());
 }
 
-/// A pure state machine: the simulation runs it without any database or sink.
-bool is_core(const std::string& path) { return path.starts_with("lib/src/relay/core"); }
+/// A pure state machine: it runs without any database or sink, for example in the simulation.
+bool is_core(const std::string& path) {
+  return starts_with_any(path, {"lib/src/operation/core", "lib/src/relay/core"});
+}
 
 Complaints check_includes(const File& file) {
   Complaints found;
@@ -145,6 +147,31 @@ Complaints check_includes(const File& file) {
     if (*other_rank >= *rank) found.push_back(at(file, i, layer + " must not know " + other));
     if (is_core(file.path) && *other_rank >= *rank_of("sql"))
       found.push_back(at(file, i, "a core must not know " + other));
+  }
+  return found;
+}
+
+/// The folder of a kind of sink, or "common"; empty for what is not in one.
+std::string sink_folder_of(std::string_view path) {
+  const std::string_view source = "lib/src/sinks/";
+  if (path.starts_with(source))
+    path.remove_prefix(source.size() - std::string_view{"sinks/"}.size());
+  if (!path.starts_with("sinks/")) return {};
+  path.remove_prefix(std::string_view{"sinks/"}.size());
+  const auto slash = path.find('/');
+  return slash == std::string_view::npos ? std::string{} : std::string{path.substr(0, slash)};
+}
+
+// A kind of sink is its folder: it stands on kind.h and common/, and only the registry knows it.
+Complaints check_sinks(const File& file) {
+  Complaints found;
+  const std::string own = sink_folder_of(file.path);
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const auto header = included(file.lines[i]);
+    if (!header || own.empty()) continue;
+    const std::string other = sink_folder_of(*header);
+    if (*header == "sinks/registry.h" || (!other.empty() && other != own && other != "common"))
+      found.push_back(at(file, i, "a sink must not know " + *header));
   }
   return found;
 }
@@ -192,6 +219,12 @@ Complaints check_process(const File& file) {
   return check_code(file, call, "belongs to the programs");
 }
 
+// Which kinds are part of the build.
+Complaints check_kinds(const File& file) {
+  static const std::regex macro{"\\bOUTSEAL_SINK_[A-Z]"};
+  return check_code(file, macro, "belongs to the registry of sinks");
+}
+
 Complaints check(const File& file) {
   Complaints found;
   const auto add = [&](const Complaints& more) {
@@ -204,8 +237,11 @@ Complaints check(const File& file) {
   if (!is_cpp(file.path)) return found;
   add(check_functions(file));
   add(check_includes(file));
+  add(check_sinks(file));
   if (file.path.starts_with("lib/include/")) add(check_public_header(file));
   if (file.path.starts_with("lib/")) add(check_process(file));
+  if (starts_with_any(file.path, {"lib/", "tools/"}) && file.path != "lib/src/sinks/registry.cc")
+    add(check_kinds(file));
   if (starts_with_any(file.path, {"lib/", "tools/"}) && !file.path.starts_with("lib/src/sql/")) {
     add(check_sql(file));
     add(check_indexes(file));
@@ -320,8 +356,14 @@ TEST_CASE("a file that breaks a rule is caught") {
       {"lib/src/base/a.cc", {"#include \"store/outbox.h\""}},
       {"lib/src/relay/a.cc", {"#include \"reconcile/run.h\""}},
       {"lib/src/sinks/a.cc", {"#include \"relay/core.h\""}},
+      {"lib/src/sinks/file/a.cc", {"#include \"sinks/nats/message.h\""}},
+      {"lib/src/sinks/common/a.cc", {"#include \"sinks/file/sink.h\""}},
+      {"lib/src/sinks/file/a.cc", {"#include \"sinks/registry.h\""}},
+      {"lib/src/sinks/file/a.cc", {"#ifdef OUTSEAL_SINK_HTTP"}},
       {"lib/src/relay/core.cc", {"#include \"sql/connection.h\""}},
       {"lib/src/observe/a.cc", {"#include \"sql/connection.h\""}},
+      {"lib/src/operation/core.h", {"#include \"sql/operation.h\""}},
+      {"lib/src/relay/a.cc", {"#include \"operation/store.h\""}},
       {"lib/src/store/a.cc", {"#include \"../base/url.h\""}},
       {"lib/include/outseal/a.h", {"#include <soci/soci.h>"}},
       {"lib/include/outseal/a.h", {"#include \"sql/connection.h\""}},

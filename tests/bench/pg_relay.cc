@@ -6,7 +6,7 @@
 #include <stop_token>
 
 #include "bench/bench.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "support/paths.h"
 
 namespace outseal::bench {
@@ -16,7 +16,7 @@ namespace {
 class NullSink final : public Sink {
  public:
   SinkFeatures features() const override {
-    return {.has_tail = true, .conditional_append = true, .exclusive = true, .readable = false};
+    return {.second_copy = SecondCopy::refuses, .exclusive = true};
   }
   std::optional<std::string> encode(const EventRow& row, Position, std::string& out) override {
     out.append(reinterpret_cast<const char*>(row.id.bytes().data()), row.id.bytes().size());
@@ -43,6 +43,7 @@ class WatchedSink final : public Sink {
       : sink_{std::move(sink)}, deliveries_{std::move(deliveries)} {}
 
   SinkFeatures features() const override { return sink_->features(); }
+  std::size_t payload_bytes_max() const override { return sink_->payload_bytes_max(); }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override {
     return sink_->encode(row, position, out);
@@ -64,9 +65,6 @@ class WatchedSink final : public Sink {
   std::shared_ptr<Deliveries> deliveries_;
 };
 
-/// What outseal-relay takes on PostgreSQL if it is not told otherwise (tools/relay_run.cc).
-constexpr store::PageLimits kPage{.events_max = 5'000, .bytes_max = 4U << 20U};
-
 relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& options,
                                   const std::string& sink) {
   relay::RelayOptions relay;
@@ -75,7 +73,7 @@ relay::RelayOptions relay_options(const Stage& stage, const RelayRun::Options& o
   relay.subscription.sink = sink;
   relay.subscription.event_source = "/outseal/" + options.subscription;
   relay.core.drain = options.drain;
-  relay.page = kPage;
+  relay.page = store::kServerPage;
   return relay;
 }
 

@@ -47,6 +47,16 @@ same "02_execute, second run" "$("$bin/02_execute" shop.db | cut -d: -f2- | sort
   ' mismatch
  replayed, 201 {"paid": 30}
  replayed, 402 {"error": "insufficient_funds"}'
+same "04_observe" "$("$bin/04_observe" shop.db)" \
+  'orders_executed 1
+orders_replayed 2
+orders_failed 1
+events_appended 3
+commits 1
+commits_failed 0'
 same "events of both" "$(sqlite3 shop.db 'SELECT key FROM outseal_outbox ORDER BY seq')" \
   'account-7
-account-8'
+account-8
+order-1
+order-1
+order-1'

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "conformance/sink_suite.h"
-#include "sinks/file_sink.h"
+#include "sinks/file/sink.h"
 #include "support/temp_folder.h"
 
 namespace outseal::test {

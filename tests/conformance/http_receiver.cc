@@ -110,7 +110,7 @@ void RawReceiver::serve() {
 }
 
 std::unique_ptr<Sink> make_http(const std::string& url) {
-  return sinks::make_http_sink(Url::parse("--sink", url), {"/outseal/test", "/outseal/test#hooks"});
+  return sinks::make_sink(Url::parse("--sink", url), {"/outseal/test", "/outseal/test#hooks"});
 }
 
 void append_event(Batch& batch, Sink& sink, const EventId& id, const std::string& key) {

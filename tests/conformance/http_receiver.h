@@ -15,7 +15,8 @@
 #include <vector>
 
 #include "conformance/sink_suite.h"
-#include "sinks/http_sink.h"
+#include "sinks/http/sink.h"
+#include "sinks/registry.h"
 
 namespace outseal::test {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "conformance/sink_suite.h"
-#include "sinks/inbox_sink.h"
+#include "sinks/inbox/sink.h"
 #include "sql/connection.h"
 
 namespace soci {

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <utility>
 
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "support/paths.h"
 #include "support/program.h"
 

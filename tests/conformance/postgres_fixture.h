@@ -86,6 +86,14 @@ inline Handler charging(soci::session& session, Reply reply = {}) {
   };
 }
 
+/// Is told what destructors cannot throw.
+template <typename Note>
+Observer unthrown(Note note) {
+  return [note](const Observation& seen) {
+    if (const auto* found = std::get_if<UnthrownError>(&seen)) note(*found->error);
+  };
+}
+
 /// The code of the Error that `call` throws.
 template <typename Call>
 ErrorCode code_of(Call&& call) {

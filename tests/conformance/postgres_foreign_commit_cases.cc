@@ -180,8 +180,9 @@ TEST_CASE("a COMMIT whose answer the service has not fetched is noticed") {
   const auto send_commit = [&] { REQUIRE(PQsendQuery(handle_of(*session), "COMMIT") == 1); };
   std::vector<ErrorCode> reported;
   {
-    Transaction tx{*session,
-                   {.observer = [&](const Error& error) { reported.push_back(error.code()); }}};
+    Transaction tx{
+        *session,
+        {.observer = unthrown([&](const Error& error) { reported.push_back(error.code()); })}};
     append(tx, event("destroyed"));
     send_commit();
   }
@@ -258,7 +259,9 @@ TEST_CASE("a foreign commit is reported again by every later call") {
   Fixture f;
   std::vector<ErrorCode> reports;
   {
-    Transaction tx{*f.session, {.observer = [&](const Error& e) { reports.push_back(e.code()); }}};
+    Transaction tx{
+        *f.session,
+        {.observer = unthrown([&](const Error& error) { reports.push_back(error.code()); })}};
     append(tx, event("x"));
     f.run("COMMIT");
     CHECK(code_of([&] { append(tx, event("y")); }) == ErrorCode::foreign_commit);

@@ -155,7 +155,12 @@ std::vector<Case> table_cases(const Stage& stage) {
        all + Stage::kLate + 10},
       {"list_open_operations",
        sql::kListOpenOperations,
-       {"1900000000000", "1900000000000", "0", "''", "10"},
+       {"1900000000000", "1900000000000", "10"},
+       {"idempotency_expires"},
+       10},
+      {"count_open_operations",
+       sql::kCountOpenOperations,
+       {"1900000000000", "1900000000000"},
        {"idempotency_expires"},
        10},
   };

@@ -8,7 +8,7 @@
 
 #include "conformance/postgres_drill.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "sql/connection.h"
 #include "store/migrations.h"
 #include "store/rebase.h"

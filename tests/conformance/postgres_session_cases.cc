@@ -19,7 +19,7 @@ namespace {
 struct Reports {
   std::vector<Error> errors;
   TransactionOptions options() {
-    return {.observer = [this](const Error& error) { errors.push_back(error); }};
+    return {.observer = unthrown([this](const Error& error) { errors.push_back(error); })};
   }
 };
 
@@ -326,6 +326,40 @@ TEST_CASE("an error names table and constraint") {
     CHECK(error.table() == "public.pay");
     CHECK(error.constraint() == "pay_idempotency_pk");
   }
+}
+
+TEST_CASE("an observer is told of a foreign commit by the call that found it, and of its loss") {
+  Fixture f;
+  std::vector<std::string> told;
+  const Observer observer = [&](const Observation& seen) {
+    if (const auto* call = std::get_if<CommitCall>(&seen))
+      told.push_back("commit " + std::string{name_of(call->error->code())});
+    if (const auto* call = std::get_if<ExecuteCall>(&seen))
+      told.push_back("execute " + std::string{name_of(call->error->code())});
+    if (const auto* found = std::get_if<UnthrownError>(&seen)) told.push_back(found->error->what());
+  };
+  {
+    Transaction tx{*f.session, {.observer = observer}};
+    f.run("COMMIT");
+    CHECK(code_of([&] { tx.commit(); }) == ErrorCode::foreign_commit);
+  }
+  CHECK(code_of([&] {
+          return execute(*f.session, operation("k"),
+                         [&](Transaction&) -> Reply {
+                           f.run("COMMIT");
+                           return {};
+                         },
+                         {.observer = observer});
+        }) == ErrorCode::foreign_commit);
+  CHECK(told == std::vector<std::string>{"commit foreign_commit", "execute foreign_commit"});
+  f.database.value("ALTER TABLE outseal.outbox ADD CONSTRAINT none CHECK (topic <> 't')");
+  {
+    Transaction tx{*f.session, {.observer = observer}};
+    append(tx, event("lost"));
+    f.run("COMMIT");
+  }
+  CHECK(told.size() == 3);
+  CHECK(told.back().find("what could not be stored: the event") != std::string::npos);
 }
 
 #ifdef OUTSEAL_FAULTS

@@ -109,7 +109,7 @@ TEST_CASE("batches are stored in their order, byte for byte") {
 TEST_CASE("a sink that is opened again reports the last event, an empty one none") {
   const auto storage = make_sink_under_test();
   const auto sink = storage->make();
-  if (!sink->features().has_tail) {
+  if (!sink->features().has_tail()) {
     CHECK_FALSE(sink->open().tail);
     return;
   }
@@ -129,7 +129,8 @@ TEST_CASE("a sink that is opened again reports the last event, an empty one none
 TEST_CASE("a batch that does not follow the tail is a conflict and stores nothing") {
   const auto storage = make_sink_under_test();
   const auto sink = storage->make();
-  if (!sink->features().conditional_append) return;
+  const SecondCopy second_copy = sink->features().second_copy;
+  if (second_copy != SecondCopy::refuses && second_copy != SecondCopy::transactional) return;
   fill(*sink, 5);
   const std::string before = storage->stored();
   Batch other_event = make_batch(*sink, tail_of(5), 3);
@@ -142,12 +143,41 @@ TEST_CASE("a batch that does not follow the tail is a conflict and stores nothin
   CHECK(sink->deliver(make_batch(*sink, tail_of(5), 3), 0).status == Status::delivered);
 }
 
+TEST_CASE("a second copy of what is stored is kept out as the sink claims") {
+  const auto storage = make_sink_under_test();
+  std::string stored;
+  {
+    const auto first = storage->make();
+    stored = fill(*first, 3);
+    first->close();
+  }
+  const auto sink = storage->make();
+  REQUIRE(sink->open().status == Opened::opened);
+  const auto again = sink->deliver(make_batch(*sink, {}, 3), 0).status;
+  switch (sink->features().second_copy) {
+    case SecondCopy::none:
+      CHECK(again == Status::delivered);
+      CHECK(storage->stored() == stored + stored);
+      break;
+    case SecondCopy::refuses:
+    case SecondCopy::transactional:
+      CHECK(again == Status::conflict);
+      CHECK(storage->stored() == stored);
+      break;
+    case SecondCopy::id_within_window:
+    case SecondCopy::ignores:
+      CHECK(again == Status::delivered);
+      CHECK(storage->stored() == stored);
+      break;
+  }
+}
+
 TEST_CASE("a batch is resumed from the middle, and has nothing to do at its end") {
   const auto storage = make_sink_under_test();
   const auto sink = storage->make();
   fill(*sink, 4);
   const Batch batch = make_batch(*sink, {}, 9);
-  if (sink->features().has_tail) CHECK(sink->open().tail == tail_of(4));
+  if (sink->features().has_tail()) CHECK(sink->open().tail == tail_of(4));
   const auto result = sink->deliver(batch, 4);
   CHECK(result.status == Status::delivered);
   CHECK(result.done == 9);

@@ -5,7 +5,7 @@
 #include <iterator>
 
 #include "conformance/sink_suite.h"
-#include "sinks/file_sink.h"
+#include "sinks/file/sink.h"
 #include "support/temp_folder.h"
 
 namespace outseal::test {

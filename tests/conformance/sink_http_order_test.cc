@@ -8,7 +8,7 @@
 #include <set>
 
 #include "conformance/http_receiver.h"
-#include "sinks/http_exchange.h"
+#include "sinks/http/exchange.h"
 #include "support/mutant.h"
 
 namespace outseal::test {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "conformance/http_receiver.h"
-#include "sinks/webhook_signature.h"
+#include "sinks/http/signature.h"
 #include "support/program.h"
 #include "support/secret_file.h"
 #include "support/temp_folder.h"

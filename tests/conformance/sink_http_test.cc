@@ -4,7 +4,7 @@
 
 #include "conformance/http_receiver.h"
 #include "conformance/sink_suite.h"
-#include "sinks/cloudevents.h"
+#include "sinks/common/cloudevents.h"
 
 namespace outseal::test {
 namespace {

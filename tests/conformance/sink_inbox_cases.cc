@@ -8,7 +8,7 @@
 #include "conformance/inbox_fixture.h"
 #include "conformance/store_suite.h"
 #include "outseal/outseal.h"
-#include "sinks/inbox_frame.h"
+#include "sinks/inbox/message.h"
 #include "store/migrations.h"
 
 namespace outseal::test {

@@ -7,7 +7,7 @@
 
 #include "conformance/inbox_fixture.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "store/migrations.h"
 #include "support/postgres_server.h"
 #include "support/wire_proxy.h"

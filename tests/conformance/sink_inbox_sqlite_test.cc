@@ -8,7 +8,7 @@
 
 #include "conformance/inbox_fixture.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "store/migrations.h"
 #include "support/program.h"
 #include "support/temp_folder.h"

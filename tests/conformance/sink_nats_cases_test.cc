@@ -306,8 +306,7 @@ TEST_CASE("a shared stream takes others' messages, and drops a second copy withi
   if (skipped_without_nats()) return;
   const std::string stream = fresh_stream(R"({"duplicate_window":400000000})");
   const auto sink = make_nats(shared_nats_server().url() + "/" + stream + "?shared=true");
-  CHECK_FALSE(sink->features().has_tail);
-  CHECK_FALSE(sink->features().conditional_append);
+  CHECK(sink->features().second_copy == SecondCopy::id_within_window);
   CHECK(sink->features().batch_events_max < 1'000);
   const OpenResult opened = sink->open();
   REQUIRE(opened.status == Opened::opened);
@@ -329,7 +328,7 @@ TEST_CASE("two subscriptions store the same event in one shared stream") {
   const std::string url = shared_nats_server().url() + "/" + fresh_stream() + "?shared=true";
   const auto one = make_nats(url);
   const auto other =
-      sinks::make_nats_sink(Url::parse("sink", url), sinks::context_of("/outseal/test", "other"));
+      sinks::make_sink(Url::parse("sink", url), sinks::context_of("/outseal/test", "other"));
   for (Sink* const sink : {one.get(), other.get()}) {
     REQUIRE(sink->open().status == Opened::opened);
     CHECK(send(*sink, 0, 3).status == Status::delivered);

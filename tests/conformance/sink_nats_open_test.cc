@@ -166,7 +166,7 @@ TEST_CASE("a file of secrets that goes away later is named when the sink is open
   CHECK_FALSE(refused.hint.empty());
 }
 
-TEST_CASE("the permissions of tools/README.md, and no others, are enough") {
+TEST_CASE("the permissions of the sink's page, and no others, are enough") {
   if (skipped_without_nats()) return;
   const NatsServer server{{.settings = {R"(authorization { users: [
     { user: writer, password: pw, permissions: {

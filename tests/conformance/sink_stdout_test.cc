@@ -7,8 +7,8 @@
 #include <iterator>
 
 #include "conformance/sink_suite.h"
-#include "sinks/file_sink.h"
-#include "sinks/stdout_sink.h"
+#include "sinks/file/sink.h"
+#include "sinks/stdout/sink.h"
 #include "support/temp_folder.h"
 
 namespace outseal::test {

@@ -74,7 +74,7 @@ TEST_CASE("a COMMIT that replaced hooks let pass is in doubt, every time that on
 TEST_CASE("what the service began behind a COMMIT that replaced hooks let pass is left to it") {
   Service s;
   {
-    Transaction tx{*s.session, {.observer = [](const Error&) {}}};
+    Transaction tx{*s.session, {.observer = [](const Observation&) {}}};
     append(tx, paid());
     s.replace_hooks();
     *s.session << "COMMIT";

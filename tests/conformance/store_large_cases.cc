@@ -17,7 +17,8 @@ constexpr std::uint64_t kHuge = 200'000'000;
 /// Takes payloads up to a megabyte.
 class SmallSink final : public Sink {
  public:
-  SinkFeatures features() const override { return {.payload_bytes_max = 1'000'000}; }
+  SinkFeatures features() const override { return {}; }
+  std::size_t payload_bytes_max() const override { return 1'000'000; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override {
     return any_.encode(row, position, out);
@@ -142,8 +143,7 @@ TEST_CASE("a page of events whose headers are as long as they may be takes no mo
                         " WHERE i < 3000) SELECT 't', '', 'x', 'b', "} +
             (sqlite ? "'{\"a\":\"' || hex(zeroblob(32500)) || '\"}' FROM n"
                     : "('{\"a\":\"' || repeat('x', 65000) || '\"}')::json FROM n"));
-  const std::string said =
-      publish_with_little_memory(f.store->url(), {.events_max = 5'000, .bytes_max = 4U << 20U});
+  const std::string said = publish_with_little_memory(f.store->url(), store::kServerPage);
   CHECK(said.starts_with("1:a;2:b;3:b;"));
   CHECK(said.ends_with("3001:b;|"));
 }

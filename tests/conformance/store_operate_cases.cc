@@ -65,7 +65,7 @@ class HeldSink final : public Sink {
     bool is_free = false;
   };
   explicit HeldSink(std::shared_ptr<Store> store) : store_{std::move(store)} {}
-  SinkFeatures features() const override { return {.has_tail = true, .conditional_append = true}; }
+  SinkFeatures features() const override { return {.second_copy = SecondCopy::refuses}; }
   std::optional<std::string> encode(const EventRow& row, Position position,
                                     std::string& out) override {
     out += std::to_string(position.value()) + std::string{row.payload};
@@ -97,7 +97,7 @@ class HeldSink final : public Sink {
 class EndedSink final : public Sink {
  public:
   explicit EndedSink(Tail tail) : tail_{tail} {}
-  SinkFeatures features() const override { return {.has_tail = true}; }
+  SinkFeatures features() const override { return {.second_copy = SecondCopy::refuses}; }
   std::optional<std::string> encode(const EventRow&, Position, std::string&) override { return {}; }
   void resume_from(const Tail& acked, std::string_view mark) override {
     acked_ = acked;

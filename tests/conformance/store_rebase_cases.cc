@@ -15,9 +15,7 @@ class HeldSink final : public EncodingSink {
  public:
   explicit HeldSink(std::vector<EventId> events) : events_{std::move(events)} {}
   SinkFeatures features() const override {
-    SinkFeatures features;
-    features.has_tail = features.readable = true;
-    return features;
+    return {.second_copy = SecondCopy::refuses, .readable = true};
   }
   OpenResult open() override {
     OpenResult opened;

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "config_file.h"
+#include "cli/config_file.h"
 #include "fuzz/fuzz.h"
 #include "outseal/error.h"
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "fuzz/fuzz.h"
-#include "sinks/file_sink.h"
+#include "sinks/file/sink.h"
 
 using namespace outseal;
 using namespace outseal::sinks;

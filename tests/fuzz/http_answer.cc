@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "fuzz/fuzz.h"
-#include "sinks/http_exchange.h"
+#include "sinks/http/exchange.h"
 
 using namespace outseal;
 using namespace outseal::sinks;

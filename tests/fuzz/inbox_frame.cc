@@ -1,9 +1,8 @@
 // Frames of the SQL inbox.
-#include "sinks/inbox_frame.h"
-
 #include <string>
 
 #include "fuzz/fuzz.h"
+#include "sinks/inbox/message.h"
 
 using namespace outseal;
 

@@ -3,11 +3,11 @@
 #include <string>
 
 #include "fuzz/fuzz.h"
-#include "sinks/cloudevents.h"
-#include "sinks/file_segments.h"
-#include "sinks/http_fields.h"
-#include "sinks/http_message.h"
-#include "sinks/nats_message.h"
+#include "sinks/common/cloudevents.h"
+#include "sinks/file/segments.h"
+#include "sinks/http/fields.h"
+#include "sinks/http/message.h"
+#include "sinks/nats/message.h"
 
 using namespace outseal;
 using namespace outseal::sinks;

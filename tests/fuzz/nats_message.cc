@@ -1,11 +1,10 @@
 // Messages that a NATS stream holds, from whoever, and patterns of subjects.
-#include "sinks/nats_message.h"
-
 #include <string>
 #include <vector>
 
 #include "fuzz/fuzz.h"
 #include "outseal/error.h"
+#include "sinks/nats/message.h"
 
 using namespace outseal;
 using namespace outseal::sinks;

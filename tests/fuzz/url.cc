@@ -5,9 +5,9 @@
 
 #include "fuzz/fuzz.h"
 #include "outseal/error.h"
-#include "sinks/http_options.h"
-#include "sinks/nats_message.h"
-#include "sinks/nats_options.h"
+#include "sinks/http/options.h"
+#include "sinks/nats/message.h"
+#include "sinks/nats/options.h"
 
 using namespace outseal;
 using fuzz::require;
@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
               "the endpoint gets nothing of ours");
     });
     tolerate([&] {
-      const auto options = sinks::NatsSinkOptions::parse(url);
+      const auto options = sinks::NatsSinkOptions::from(url);
       require(!options.servers.empty() && !options.stream.empty(), "a server and a stream");
       const sinks::NatsSubject subject{options.subject};
       std::string out;

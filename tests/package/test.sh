@@ -8,11 +8,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
-for program in outseal-migrate outseal-relay outseal-reconcile; do
-  "$work/prefix/bin/$program" --help >/dev/null
-done
-
 "$here/hardening.sh" "$work/prefix"
+"$here/use.sh" "$work/prefix" "$cxx"
 
 cmake -S "$here" -B "$work/build" -G Ninja -DCMAKE_CXX_COMPILER="$cxx" \
   -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/configure.log"

@@ -132,7 +132,10 @@ TransactionOptions Service::options_of(const Move& move, int label) {
           .named_statements = move.a % 4 != 0,
           .append_at_once = move.a / 4 % 4 == 0,
           .isolation = static_cast<Isolation>(move.a / 16 % 4),
-          .observer = [this, label](const Error& error) { note_error(label, "said", error); }};
+          .observer = [this, label](const Observation& seen) {
+            if (const auto* found = std::get_if<UnthrownError>(&seen))
+              note_error(label, "said", *found->error);
+          }};
 }
 
 std::string Service::begin(const Move& move) {

@@ -174,9 +174,8 @@ class Street {
 
   std::vector<StoredEvent> stored_in(const std::string& subscription,
                                      const std::string& stream) const {
-    const auto sink =
-        sinks::make_nats_sink(Url::parse("sink", nats_.url() + "/" + stream),
-                              sinks::context_of("/outseal/" + subscription, subscription));
+    const auto sink = sinks::make_sink(Url::parse("sink", nats_.url() + "/" + stream),
+                                       sinks::context_of("/outseal/" + subscription, subscription));
     const NatsClient client{nats_.url()};
     std::vector<StoredEvent> events;
     const auto reader = sink->read();

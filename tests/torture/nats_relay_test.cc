@@ -54,7 +54,7 @@ TEST_CASE("the relay fills a stream with each event once while its server is kil
 
   // As the relay calls itself.
   const auto sink =
-      sinks::make_nats_sink(Url::parse("sink", url), sinks::context_of("/outseal/main", "main"));
+      sinks::make_sink(Url::parse("sink", url), sinks::context_of("/outseal/main", "main"));
   std::vector<StoredEvent> stored;
   const auto reader = sink->read();
   for (SinkRecord record; reader->next(record);)
@@ -81,8 +81,7 @@ TEST_CASE("an idle relay gives a stream back what it has lost, without a new eve
   options.subscription.event_source = "/outseal/main";
   options.core.look_again = std::chrono::milliseconds{20};
   options.core.backoff_max = std::chrono::milliseconds{100};
-  auto sink =
-      sinks::make_nats_sink(Url::parse("sink", url), sinks::context_of("/outseal/main", "main"));
+  auto sink = sinks::make_sink(Url::parse("sink", url), sinks::context_of("/outseal/main", "main"));
   const std::jthread relay{[&](const std::stop_token& stop) {
     relay::run(options, std::move(sink), stop,
                [](std::string_view, const observe::Observation&) {});

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/url.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "store/migrations.h"
 #include "support/paths.h"
 

@@ -12,7 +12,7 @@
 
 #include "base/url.h"
 #include "outseal/error.h"
-#include "sinks/factory.h"
+#include "sinks/registry.h"
 #include "support/paths.h"
 
 namespace outseal::test {

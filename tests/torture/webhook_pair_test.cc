@@ -14,7 +14,7 @@
 #include <random>
 #include <thread>
 
-#include "sinks/webhook_signature.h"
+#include "sinks/http/signature.h"
 #include "support/paths.h"
 #include "support/program.h"
 #include "support/scale.h"

@@ -1,4 +1,4 @@
-#include "sinks/cloudevents.h"
+#include "sinks/common/cloudevents.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // The list of attributes that lines, webhooks and NATS messages have in common.
-#include "sinks/event_attributes.h"
+#include "sinks/common/event_attributes.h"
 
 #include <doctest/doctest.h>
 

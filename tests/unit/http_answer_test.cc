@@ -1,6 +1,6 @@
-#include "sinks/http_answer.h"
-
 #include <doctest/doctest.h>
+
+#include "sinks/http/answer.h"
 
 namespace outseal::sinks {
 namespace {

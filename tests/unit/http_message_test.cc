@@ -1,5 +1,3 @@
-#include "sinks/http_message.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -9,8 +7,9 @@
 #include <vector>
 
 #include "outseal/error.h"
-#include "sinks/http_options.h"
-#include "sinks/webhook_signature.h"
+#include "sinks/http/message.h"
+#include "sinks/http/options.h"
+#include "sinks/http/signature.h"
 #include "support/secret_file.h"
 #include "support/temp_folder.h"
 

@@ -1,6 +1,4 @@
 // Subjects, headers and the canonical bytes of NATS messages, and what a nats: URL may say.
-#include "sinks/nats_message.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -10,7 +8,8 @@
 #include <vector>
 
 #include "outseal/error.h"
-#include "sinks/nats_options.h"
+#include "sinks/nats/message.h"
+#include "sinks/nats/options.h"
 #include "support/secret_file.h"
 #include "support/temp_folder.h"
 
@@ -53,7 +52,7 @@ std::string refusal_of(const EventRow& row) {
 }
 
 NatsSinkOptions options_of(const std::string& url) {
-  return NatsSinkOptions::parse(Url::parse("sink", url));
+  return NatsSinkOptions::from(Url::parse("sink", url));
 }
 
 }  // namespace

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "reconcile/run.h"
-#include "sinks/file_sink.h"
-#include "sinks/stdout_sink.h"
+#include "sinks/file/sink.h"
+#include "sinks/stdout/sink.h"
 #include "sql/connection.h"
 #include "store/migrations.h"
 #include "store/subscription.h"

@@ -51,7 +51,7 @@ TEST_CASE("an operation is stuck when its lease has ended or its outcome is unkn
   for (const std::string& subject : shop.open_subjects()) CHECK(subject.size() == 32);
 }
 
-TEST_CASE("many stuck operations are paged, and counted beyond the limit") {
+TEST_CASE("beyond the limit stuck operations are counted, once") {
   Shop shop;
   shop.sql(
       "INSERT INTO outseal_idempotency (key_hash, scope, fingerprint, state, created_at)"
@@ -61,6 +61,17 @@ TEST_CASE("many stuck operations are paged, and counted beyond the limit") {
   CHECK(result.checks[0].report.findings().size() == 100);
   CHECK(result.checks[0].report.beyond() == 2'400);
   CHECK(result.open == 2'500);
+
+  // Older ones take the names; those that have one already are among the others.
+  shop.sql(
+      "INSERT INTO outseal_idempotency (key_hash, scope, fingerprint, state, created_at)"
+      " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)"
+      " SELECT randomblob(32), 'payments', zeroblob(32), 'unknown', 4 FROM n");
+  const auto again = shop.reconcile({"stuck_operations"});
+  CHECK(again.checks[0].life.opened == 60);
+  CHECK(again.checks[0].life.open == 160);
+  CHECK(again.checks[0].life.unnamed == 2'400);
+  CHECK(again.open == 2'560);
 }
 
 TEST_CASE("events wait beyond their time, by subscription and topic") {

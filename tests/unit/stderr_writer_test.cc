@@ -1,5 +1,5 @@
 // Standard error whose reader has stopped.
-#include "stderr_writer.h"
+#include "cli/stderr_writer.h"
 
 #include <doctest/doctest.h>
 #include <unistd.h>

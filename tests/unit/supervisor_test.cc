@@ -16,7 +16,7 @@
 #include <variant>
 #include <vector>
 
-#include "sinks/file_sink.h"
+#include "sinks/file/sink.h"
 #include "sql/connection.h"
 #include "store/migrations.h"
 #include "store/pause.h"

@@ -110,6 +110,8 @@ struct ExecuteOptions {
   bool append_at_once = false;
   /// As TransactionOptions::isolation.
   Isolation isolation = Isolation::session_default;
+  /// As TransactionOptions::observer; is told of execute() as well.
+  Observer observer = {};
 
   /// @throws Error{invalid_config} naming every field that is out of range.
   void validate() const;

@@ -2,16 +2,15 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
+
+#include "outseal/observer.h"
 
 namespace soci {
 class session;
 }
 
 namespace outseal {
-
-class Error;
 
 /// Keeps outseal's prepared statements from one transaction of an SQLite session to the next:
 /// preparing them costs about as much as running them. Optional; make one right after the session.
@@ -59,9 +58,9 @@ struct TransactionOptions {
   /// PostgreSQL: as in BEGIN ISOLATION LEVEL. Set it here: SET TRANSACTION comes too late, because
   /// the transaction's number has been read by then.
   Isolation isolation = Isolation::session_default;
-  /// Receives errors that the destructor cannot throw: Error{foreign_commit}, and events that could
-  /// not be stored after one. Exceptions that it throws are ignored. Empty: one line on stderr.
-  std::function<void(const Error&)> observer = {};
+  /// Is told of commit() and of what is done in the transaction, and of errors that the destructor
+  /// cannot throw; see observer.h. Empty: those are one line on stderr.
+  Observer observer = {};
 
   /// @throws Error{invalid_config} naming every field that is out of range.
   void validate() const;
@@ -117,11 +116,11 @@ class Transaction {
   /// alone: whoever began it ends it. Events are written at once, unless a Transaction on the same
   /// session began it: then they are queued with that one's. Begin it with BEGIN IMMEDIATE on
   /// SQLite: a plain BEGIN takes the write lock at the first write, which can fail with
-  /// Error{conflict}. Of `options` only those about statements count; nothing waits. The handle is
-  /// for this transaction alone: once that has ended, it is refused, even if the session is in
-  /// another one by then. (On PostgreSQL a ROLLBACK AND CHAIN after a SAVEPOINT goes unnoticed.) On
-  /// SQLite this also takes the connection's commit and rollback hooks, which let every COMMIT
-  /// pass.
+  /// Error{conflict}. Of `options` only those about statements and the observer count; nothing
+  /// waits. The handle is for this transaction alone: once that has ended, it is refused, even if
+  /// the session is in another one by then. (On PostgreSQL a ROLLBACK AND CHAIN after a SAVEPOINT
+  /// goes unnoticed.) On SQLite this also takes the connection's commit and rollback hooks, which
+  /// let every COMMIT pass.
   /// @throws Error{invalid_argument} if the session has no transaction, or as the constructor does.
   static Transaction join(soci::session& session, const TransactionOptions& options = {});
 

@@ -1,5 +1,8 @@
-// Sink: where events go. One small class per kind; this is all that the relay and the reconciler
-// know about any of them.
+// Sink: where events go. This is all that the relay and the reconciler know about any of them.
+//
+// A sink has three roles, each with the interface that its user needs: the relay's main thread
+// encodes events (SinkEncoder), its worker talks to the sink (SinkSession), and the reconciler
+// reads it (SinkReader). `lib/src/sinks/kind.h` makes sinks from URLs.
 //
 // A sink accepts position p only while its tail is exactly the event bound to p-1 (position and
 // id). That one condition makes retries, crashes and zombies harmless: see lib/README.md, "The
@@ -21,25 +24,35 @@ namespace outseal {
 /// No sink takes a larger payload. Chosen by us: the relay holds one of these in memory.
 inline constexpr std::size_t kPayloadBytesMax = 256U << 20U;
 
+/// How a sink keeps out a second copy of an event that is sent again.
+enum class SecondCopy {
+  none,              ///< It does not: the receiver has to tell by the event's id or position.
+  id_within_window,  ///< It drops an id that it has seen, as long as it remembers it.
+  refuses,           ///< It refuses p unless its tail is the event at p-1.
+  ignores,           ///< It stores nothing of a position that it has, whenever that was.
+  transactional,     ///< As `refuses`, and a batch is stored whole or not at all.
+};
+
 /// What a sink claims. The conformance suite holds it to each claim.
 struct SinkFeatures {
-  bool has_tail = false;            ///< It can say what it stored last, also after a crash.
-  bool conditional_append = false;  ///< It refuses p unless its tail is the event at p-1.
-  bool exclusive = false;           ///< open() locks others out until close() or death.
-  bool readable = false;            ///< read() gives back every stored event.
+  SecondCopy second_copy = SecondCopy::none;
+  bool exclusive = false;  ///< open() locks others out until close() or death.
+  bool readable = false;   ///< read() gives back every stored event.
   /// A crash of its server may take back what it acknowledged: what it lost is sent again from the
   /// log without asking an operator.
   bool may_lose_acknowledged = false;
-  /// Payloads of more bytes are refused without being read.
-  std::size_t payload_bytes_max = kPayloadBytesMax;
   /// Most events in a batch: a sink without a condition may get all of them again after a crash.
   std::size_t batch_events_max = SIZE_MAX;
+
+  /// It can say what it stored last, also after a crash: without that it could keep nothing out for
+  /// longer than a window.
+  bool has_tail() const { return second_copy >= SecondCopy::refuses; }
 };
 
 /// What open() found.
 struct OpenResult {
   enum class Status {
-    opened,       ///< Ready; `tail` says where it stands, empty if has_tail is false.
+    opened,       ///< Ready; `tail` says where it stands, empty if has_tail() is false.
     retry_later,  ///< Locked or unreachable now.
     unusable,     ///< No such folder, no permission, wrong settings: somebody has to mend it.
     refused,      ///< Somebody else's data, or damage that open() must not touch. Halt.
@@ -76,35 +89,34 @@ struct DeliveryResult {
 struct SinkRecord {
   Position position;
   EventId event_id;
-  std::string_view encoded;  ///< Byte for byte what Sink::encode made; valid until the next next().
+  std::string_view encoded;  ///< Byte for byte what encode() made; valid until the next next().
   std::string where;         ///< For humans, for example "events.ndjson:4711".
   bool torn = false;         ///< The end of a write that a crash cut off, or that is under way.
 };
 
-/// Reads a sink from its first event to its last, in constant memory. Takes no lock.
-class SinkReader {
- public:
-  virtual ~SinkReader() = default;
-  /// False at the end. A record that is not one of ours has position 0 and the raw bytes.
-  /// @throws Error{sink_unreachable} if the sink cannot be read.
-  virtual bool next(SinkRecord& record) = 0;
-};
-
-/// A sink.
+/// Turns events into the bytes that are bound to their positions.
 ///
-/// Threads: encode() is called by the relay's main thread; open(), deliver() and close() by one
-/// other thread at a time. The two groups share nothing that changes.
-class Sink {
+/// Threads: Not thread-safe; one thread at a time, which may be another than the session's.
+class SinkEncoder {
  public:
-  virtual ~Sink() = default;
+  virtual ~SinkEncoder() = default;
 
-  virtual SinkFeatures features() const = 0;
+  /// Payloads of more bytes are refused without being read.
+  virtual std::size_t payload_bytes_max() const { return kPayloadBytesMax; }
 
   /// Appends the bytes that stand for `row` at `position`. Pure: the same row and position give the
   /// same bytes in every process of this version.
   /// @returns why the sink will never take this event; then `out` is unchanged.
   virtual std::optional<std::string> encode(const EventRow& row, Position position,
                                             std::string& out) = 0;
+};
+
+/// Stores what was encoded.
+///
+/// Threads: Not thread-safe; one thread at a time, which may be another than the encoder's.
+class SinkSession {
+ public:
+  virtual ~SinkSession() = default;
 
   /// Told before each open(): the last event that the database knows to be in the sink, and the
   /// mark that came with it (empty if unknown). For a sink whose last event may have been consumed.
@@ -122,8 +134,29 @@ class Sink {
 
   /// Gives up the lock or connection. open() may follow.
   virtual void close() noexcept = 0;
+};
 
+/// Reads a sink from its first event to its last, in constant memory. Takes no lock.
+///
+/// Threads: Not thread-safe; one thread at a time.
+class SinkReader {
+ public:
+  virtual ~SinkReader() = default;
+  /// False at the end. A record that is not one of ours has position 0 and the raw bytes.
+  /// @throws Error{sink_unreachable} if the sink cannot be read.
+  virtual bool next(SinkRecord& record) = 0;
+};
+
+/// A sink of one subscription.
+///
+/// Threads: The encoder's part and the session's share nothing that changes.
+class Sink : public SinkEncoder, public SinkSession {
+ public:
+  virtual SinkFeatures features() const = 0;
+
+  /// Independent of the session.
   /// @throws Error{invalid_config} if features().readable is false.
+  /// @throws Error{sink_unreachable} if the sink cannot be read.
   virtual std::unique_ptr<SinkReader> read() = 0;
 };
 

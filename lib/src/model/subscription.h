@@ -5,12 +5,20 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/number_range.h"
 #include "model/batch.h"
 #include "outseal/ids.h"
 
 namespace outseal {
+
+/// For how long a relay leads without a renewal.
+inline constexpr NumberRange<std::chrono::milliseconds> kLease{
+    .fallback = std::chrono::seconds{10},
+    .min = std::chrono::milliseconds{100},
+    .max = std::chrono::hours{1}};
 
 /// Where a new subscription begins.
 enum class Start {
@@ -20,9 +28,12 @@ enum class Start {
 
 /// What an operator says about a subscription when a relay starts it.
 struct SubscriptionSpec {
-  std::string name = "main";
+  static constexpr std::string_view kNameDefault = "main";
+  static constexpr std::string_view kTopicsDefault = "*";
+
+  std::string name{kNameDefault};
   /// Topic patterns; an event that matches any of them belongs to the subscription.
-  std::vector<std::string> topics = {"*"};
+  std::vector<std::string> topics{std::string{kTopicsDefault}};
   std::string sink;  ///< Names the sink; the same from everywhere, without credentials.
   std::string sink_identity = {};  ///< As found in the database: see OpenResult::identity.
   std::string event_source;        ///< CloudEvents "source"; empty: "/outseal/" and the name.

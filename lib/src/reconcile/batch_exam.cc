@@ -42,11 +42,11 @@ std::string_view BatchImage::encoded(std::size_t index) const {
   return std::string_view{bytes_}.substr(begin, seen_[index].end - begin);
 }
 
-BatchExam::BatchExam(sql::Connection& connection, const SubscriptionInfo& subscription, Sink& sink,
-                     Problems& problems)
+BatchExam::BatchExam(sql::Connection& connection, const SubscriptionInfo& subscription,
+                     SinkEncoder& encoder, Problems& problems)
     : connection_{connection},
       subscription_{subscription},
-      sink_{sink},
+      encoder_{encoder},
       problems_{problems},
       reader_{store::make_log_reader(connection)} {
   for (std::string& key : sql::list_redriven_keys(connection_, subscription_.name))
@@ -190,9 +190,9 @@ bool BatchExam::name_differences(const JournalRow& row, const std::vector<LogEnt
     const Position position = advance(row.first, offset->second);
     if (image.seen()[index].position != position) continue;  // Missing there.
     encoded.clear();  // A sink that refuses the event now leaves it empty, which differs as well.
-    const std::uint64_t bytes_max = sink_.features().payload_bytes_max;
+    const std::uint64_t bytes_max = encoder_.payload_bytes_max();
     if (!store::complete(connection_, columns, bytes_max, event, large))
-      sink_.encode(event, position, encoded);
+      encoder_.encode(event, position, encoded);
     if (image.encoded(index) != encoded) {
       found = true;
       name_one(event, image.seen()[index], offsets.contains(image.seen()[index].id));

@@ -55,7 +55,7 @@ class BatchImage {
 /// Memory: one batch, and one number for each key that was ever redriven.
 class BatchExam {
  public:
-  BatchExam(sql::Connection& connection, const SubscriptionInfo& subscription, Sink& sink,
+  BatchExam(sql::Connection& connection, const SubscriptionInfo& subscription, SinkEncoder& encoder,
             Problems& problems);
 
   /// `image` holds what the sink has of the positions row.first to `end`.
@@ -82,7 +82,7 @@ class BatchExam {
 
   sql::Connection& connection_;
   const SubscriptionInfo& subscription_;
-  Sink& sink_;
+  SinkEncoder& encoder_;
   Problems& problems_;
   std::unique_ptr<store::LogReader> reader_;
   std::map<std::string, Seq, std::less<>> redriven_keys_;  ///< Last seq seen of each.

@@ -18,13 +18,13 @@ bool SubscriptionInfo::matches(std::string_view topic) const {
 void CheckOptions::validate() const {
   ConfigErrors faults{"reconcile options"};
   const auto check_grace = [&](std::string_view field, std::chrono::milliseconds grace) {
-    faults.check_range(field, grace.count(), 0, kGraceMax.count());
+    faults.check_range(field, grace.count(), kGraceMin.count(), kGraceMax.count());
   };
   check_grace("grace_stuck", grace_stuck);
   check_grace("grace_unpublished", grace_unpublished);
   check_grace("grace_parked", grace_parked);
-  faults.check_range("findings_max", static_cast<std::int64_t>(findings_max), 1,
-                     static_cast<std::int64_t>(kFindingsMaxMax));
+  faults.check_range("findings_max", static_cast<std::int64_t>(findings_max), kFindings.min,
+                     kFindings.max);
   faults.raise();
 }
 

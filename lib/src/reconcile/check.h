@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/number_range.h"
 #include "model/finding.h"
 #include "model/sink.h"
 #include "outseal/ids.h"
@@ -37,22 +38,23 @@ struct SubscriptionInfo {
 
 /// When a check speaks, and how much it says.
 struct CheckOptions {
-  static constexpr std::chrono::milliseconds kGraceStuckDefault = std::chrono::minutes{5};
-  static constexpr std::chrono::milliseconds kGraceUnpublishedDefault = std::chrono::minutes{5};
-  static constexpr std::chrono::milliseconds kGraceParkedDefault = std::chrono::hours{1};
+  using Range = NumberRange<std::chrono::milliseconds>;
+  static constexpr std::chrono::milliseconds kGraceMin{0};
   static constexpr std::chrono::milliseconds kGraceMax = std::chrono::hours{24 * 366};
-  static constexpr std::size_t kFindingsMaxDefault = 100;
-  static constexpr std::size_t kFindingsMaxMax = 10'000;
+  static constexpr Range kGraceStuck{std::chrono::minutes{5}, kGraceMin, kGraceMax};
+  static constexpr Range kGraceUnpublished{std::chrono::minutes{5}, kGraceMin, kGraceMax};
+  static constexpr Range kGraceParked{std::chrono::hours{1}, kGraceMin, kGraceMax};
+  static constexpr NumberRange<std::uint32_t> kFindings{100, 1, 10'000};
 
-  /// How long an operation may be open before it counts as stuck; range 0 to 366 days.
-  std::chrono::milliseconds grace_stuck = kGraceStuckDefault;
-  /// How long a committed event may wait for its acknowledgement; same range.
-  std::chrono::milliseconds grace_unpublished = kGraceUnpublishedDefault;
-  /// How long an event may be parked before the warning becomes an error; same range.
-  std::chrono::milliseconds grace_parked = kGraceParkedDefault;
-  /// Findings that a check keeps by name; more are counted. Range 1 to 10,000. All of them are
-  /// written in one transaction, which holds the write lock that long.
-  std::size_t findings_max = kFindingsMaxDefault;
+  /// How long an operation may be open before it counts as stuck.
+  std::chrono::milliseconds grace_stuck = kGraceStuck.fallback;
+  /// How long a committed event may wait for its acknowledgement.
+  std::chrono::milliseconds grace_unpublished = kGraceUnpublished.fallback;
+  /// How long an event may be parked before the warning becomes an error.
+  std::chrono::milliseconds grace_parked = kGraceParked.fallback;
+  /// Findings that a check keeps by name; more are counted. All of them are written in one
+  /// transaction, which holds the write lock that long.
+  std::size_t findings_max = kFindings.fallback;
   /// Only these subscriptions; empty: all.
   std::vector<std::string> subscriptions = {};
 
@@ -97,6 +99,8 @@ class Report {
   explicit Report(std::size_t findings_max) : findings_max_{findings_max} {}
 
   void found(Finding finding);
+  /// More of them that are not worth reading: they are only counted.
+  void found_more(std::uint64_t count) { beyond_ += count; }
   void looked_at(std::string_view what, std::uint64_t count);
   void skip(Skip skip) { skips_.push_back(std::move(skip)); }
 

@@ -37,23 +37,22 @@ class StuckOperations final : public Check {
   }
 
   void run(CheckContext& context, Report& report) override {
-    sql::OpenOperationsPage next{
+    const sql::OpenSince since{
         .now_ms = context.now_ms,
-        .created_until_ms = context.now_ms - context.options.grace_stuck.count(),
-        .rows_max = kPageRows};
-    std::uint64_t looked_at = 0;
-    while (true) {
-      const auto page = sql::list_open_operations(context.connection, next);
-      if (page.empty()) break;
-      for (const sql::OpenOperation& operation : page)
-        report.found({.subject = {.scope = {},
-                                  .locator = to_hex(operation.key_hash).substr(0, kSubjectDigits),
-                                  .kind = {}},
-                      .severity = Severity::error,
-                      .detail = describe(operation, context.now_ms)});
-      looked_at += page.size();
-      next.after_created_ms = page.back().created_at_ms;
-      next.after_key_hash = page.back().key_hash;
+        .created_until_ms = context.now_ms - context.options.grace_stuck.count()};
+    const auto operations = sql::list_open_operations(
+        context.connection, since, static_cast<std::int64_t>(context.options.findings_max));
+    for (const sql::OpenOperation& operation : operations)
+      report.found({.subject = {.scope = {},
+                                .locator = to_hex(operation.key_hash).substr(0, kSubjectDigits),
+                                .kind = {}},
+                    .severity = Severity::error,
+                    .detail = describe(operation, context.now_ms)});
+    std::uint64_t looked_at = operations.size();
+    if (looked_at == context.options.findings_max) {
+      const std::uint64_t all = sql::count_open_operations(context.connection, since);
+      report.found_more(all - std::min(all, looked_at));
+      looked_at = std::max(all, looked_at);
     }
     report.looked_at("operations", looked_at);
   }

@@ -1,8 +1,10 @@
 #include "reconcile/findings.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/text.h"
 #include "outseal/error.h"
@@ -31,14 +33,18 @@ void record(sql::Connection& connection, std::string_view check, const Finding& 
   ++(reopen ? counts.opened : known->state == "open" ? counts.seen : counts.decided);
 }
 
-void close_unseen(sql::Connection& connection, std::string_view check, Moment moment,
-                  const std::function<bool(const Scope&)>& covered, LifeCounts& counts) {
-  for (const sql::UnseenFinding& finding :
-       sql::list_unseen_findings(connection, check, moment.run)) {
-    if (!covered(finding.scope)) continue;
+void close_unseen(sql::Connection& connection, const std::vector<sql::UnseenFinding>& unseen,
+                  Moment moment, LifeCounts& counts) {
+  for (const sql::UnseenFinding& finding : unseen)
     sql::close_finding(connection, finding.id, moment.now_ms);
-    ++counts.closed;
-  }
+  counts.closed = unseen.size();
+}
+
+/// Those that have a name from an earlier run are not counted twice.
+std::uint64_t count_unnamed(const std::vector<sql::UnseenFinding>& unseen, std::uint64_t beyond) {
+  const auto named = static_cast<std::uint64_t>(std::count_if(
+      unseen.begin(), unseen.end(), [](const auto& finding) { return finding.is_open; }));
+  return beyond - std::min(beyond, named);
 }
 
 void require_decidable(const StoredFinding& finding, const FindingDecision& decision) {
@@ -76,8 +82,13 @@ LifeCounts record_findings(sql::Connection& connection, std::int64_t run, std::s
   LifeCounts counts;
   for (const Finding& finding : report.findings())
     record(connection, check, finding, moment, counts);
+  auto unseen = sql::list_unseen_findings(connection, check, run);
+  std::erase_if(unseen, [&](const auto& finding) { return !covered(finding.scope); });
   // Over the limit, a finding that has no name in this report may well still be there.
-  if (report.beyond() == 0) close_unseen(connection, check, moment, covered, counts);
+  if (report.beyond() == 0)
+    close_unseen(connection, unseen, moment, counts);
+  else
+    counts.unnamed = count_unnamed(unseen, report.beyond());
   counts.open = sql::count_open_findings(connection, check);
   return counts;
 }

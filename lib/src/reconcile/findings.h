@@ -29,7 +29,8 @@ struct LifeCounts {
   std::uint64_t seen = 0;     ///< Open before and still there.
   std::uint64_t decided = 0;  ///< Still there, but accepted or a false alarm.
   std::uint64_t closed = 0;   ///< Gone.
-  std::uint64_t open = 0;     ///< Open after the run.
+  std::uint64_t open = 0;     ///< Open after the run, by name.
+  std::uint64_t unnamed = 0;  ///< As well, but over the report's limit.
 };
 
 /// Writes what `check` found in `run`. Inside the caller's write transaction.

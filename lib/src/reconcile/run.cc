@@ -102,7 +102,7 @@ std::string summary_of(const RunResult& result) {
             ",\"seen\":" + std::to_string(check.life.seen) +
             ",\"decided\":" + std::to_string(check.life.decided) +
             ",\"closed\":" + std::to_string(check.life.closed) +
-            ",\"beyond\":" + std::to_string(check.report.beyond()) +
+            ",\"beyond\":" + std::to_string(check.life.unnamed) +
             ",\"skipped\":" + std::to_string(check.report.skips().size()) +
             ",\"elapsed_ms\":" + std::to_string(check.report.elapsed_ms) + "}";
   }
@@ -115,7 +115,7 @@ void write_results(sql::Connection& connection, const CheckOptions& options, Run
     for (CheckResult& check : result.checks) {
       const auto covered = [&](const Scope& scope) { return covers(options, check.report, scope); };
       check.life = record_findings(connection, result.id, check.name, check.report, covered);
-      result.open += check.life.open + check.report.beyond();
+      result.open += check.life.open + check.life.unnamed;
     }
     if (!end_run(connection, result.id, summary_of(result)))
       throw Error{

@@ -19,6 +19,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/number_range.h"
 #include "model/batch.h"
 #include "model/sink.h"
 #include "model/subscription.h"
@@ -31,20 +32,29 @@ using Milliseconds = std::chrono::milliseconds;
 using BatchPtr = std::shared_ptr<const Batch>;
 
 struct CoreOptions {
+  using Range = NumberRange<Milliseconds>;
+  static constexpr Milliseconds kMinute{60'000};
+  static constexpr Milliseconds kHour = 60 * kMinute;
+  static constexpr Range kPollMin{Milliseconds{1}, Milliseconds{1}, kMinute};
+  static constexpr Range kPollMax{Milliseconds{50}, Milliseconds{1}, kMinute};
+  static constexpr Range kBackoffMin{Milliseconds{100}, Milliseconds{1}, kHour};
+  static constexpr Range kBackoffMax{Milliseconds{30'000}, Milliseconds{1}, kHour};
+  static constexpr Range kStandbyMax{Milliseconds{30'000}, Milliseconds{0}, kHour};
+
   bool drain = false;    ///< Finish once everything that is committed is acknowledged.
   bool rebuild = false;  ///< Send acknowledged events again that the sink has lost.
   /// As SinkFeatures::may_lose_acknowledged: sent again without being told.
   bool may_lose_acknowledged = false;
-  Milliseconds lease{10'000};
-  Milliseconds poll_min{1};
-  Milliseconds poll_max{50};
-  Milliseconds backoff_min{100};
-  Milliseconds backoff_max{30'000};
+  Milliseconds lease = kLease.fallback;
+  Milliseconds poll_min = kPollMin.fallback;
+  Milliseconds poll_max = kPollMax.fallback;
+  Milliseconds backoff_min = kBackoffMin.fallback;
+  Milliseconds backoff_max = kBackoffMax.fallback;
   /// How often an idle leader of a forgetful sink looks whether it still has its end: a server that
   /// went back to an older state says nothing by itself. Chosen by us: one connection in that time.
   Milliseconds look_again{15'000};
   /// With `drain`: give up after another relay has led for this long.
-  Milliseconds standby_max{30'000};
+  Milliseconds standby_max = kStandbyMax.fallback;
   std::uint64_t jitter_seed = 1;
 };
 
@@ -129,7 +139,7 @@ struct Settle {
 };
 // For the sink:
 struct OpenSink {
-  Tail acked;  ///< As in Sink::resume_from.
+  Tail acked;  ///< As in SinkSession::resume_from.
   std::string mark;
 };
 struct Deliver {

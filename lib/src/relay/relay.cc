@@ -9,6 +9,7 @@
 
 #include "base/failpoint.h"
 #include "base/owner.h"
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "relay/sink_worker.h"
 #include "sql/log.h"
@@ -99,7 +100,7 @@ class Driver {
     Input input = checked(mailbox_->take(deadline));
     observe_sink(input);
     if (std::holds_alternative<StopRequested>(input) && !stop_deadline_)
-      stop_deadline_ = steady_clock::now() + options_.stop_wait;
+      stop_deadline_ = steady_clock::now() + StopBudget::kDelivery;
     if (stop_deadline_ && steady_clock::now() >= *stop_deadline_) abandon();
     return input;
   }

@@ -18,14 +18,12 @@
 
 namespace outseal::relay {
 
-/// What a relay needs to know. Ranges are checked where the options are read (tools/options.cc).
+/// What a relay needs to know. Ranges are checked where options are read: tools/cli/options.cc.
 struct RelayOptions {
   Url database;
   SubscriptionSpec subscription;
   CoreOptions core;
   store::PageLimits page;
-  /// After a stop was asked for, how long a delivery under way may take before it is abandoned.
-  std::chrono::milliseconds stop_wait{8'000};
   /// Whether an address that the database knows leads to the sink of `subscription`, as far as
   /// addresses tell. Empty: only the same text does.
   std::function<bool(const std::string& known)> is_same_sink = {};

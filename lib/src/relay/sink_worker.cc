@@ -38,7 +38,7 @@ Input Mailbox::take(std::chrono::steady_clock::time_point deadline) {
 }
 
 struct SinkWorker::Shared {
-  std::shared_ptr<Sink> sink;
+  std::shared_ptr<SinkSession> sink;
   std::shared_ptr<Mailbox> mailbox;
   std::mutex mutex;
   std::condition_variable filled;
@@ -91,7 +91,7 @@ struct SinkWorker::Shared {
   }
 };
 
-SinkWorker::SinkWorker(std::shared_ptr<Sink> sink, std::shared_ptr<Mailbox> mailbox)
+SinkWorker::SinkWorker(std::shared_ptr<SinkSession> sink, std::shared_ptr<Mailbox> mailbox)
     : shared_{std::make_shared<Shared>()} {
   shared_->sink = std::move(sink);
   shared_->mailbox = std::move(mailbox);

@@ -29,13 +29,13 @@ class Mailbox {
 
 /// Runs sink commands in order on a thread of its own.
 ///
-/// Threads: Not thread-safe; one thread at a time. The sink's open(), deliver() and close() run on
-/// the worker's thread; encode() stays with the caller.
+/// Threads: Not thread-safe; one thread at a time. The session's calls run on the worker's
+/// thread.
 class SinkWorker {
  public:
   using Command = std::variant<OpenSink, Deliver, CloseSink>;
 
-  SinkWorker(std::shared_ptr<Sink> sink, std::shared_ptr<Mailbox> mailbox);
+  SinkWorker(std::shared_ptr<SinkSession> sink, std::shared_ptr<Mailbox> mailbox);
   /// Waits for the command under way, unless abandon() was called.
   ~SinkWorker();
   SinkWorker(const SinkWorker&) = delete;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <variant>
 
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "relay/retention_task.h"
 
@@ -18,10 +19,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::system_clock;
-
-/// How long after a stop a subscription may take to end: within the 10 s of tools/README.md, and
-/// more than a relay needs for all that it waits for knowingly.
-constexpr milliseconds kEndWait{9'500};
 
 /// Waits for `pause`. False if a stop was asked for.
 bool sleep_unless(const std::stop_token& stop, milliseconds pause) {
@@ -138,7 +135,8 @@ struct Supervisor::Shared {
                          [](const RelayEnding& ending) { return ending.has_ended; });
     };
     std::unique_lock lock{mutex};
-    if (!ended.wait(lock, stop, all_ended)) ended.wait_for(lock, kEndWait, all_ended);
+    if (!ended.wait(lock, stop, all_ended))
+      ended.wait_for(lock, StopBudget::kSubscription, all_ended);
     return endings;
   }
 };

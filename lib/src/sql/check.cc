@@ -44,30 +44,39 @@ std::vector<std::string> list_topics(Connection& connection, std::string_view su
   return list_rows(connection, kListTopics, column<std::string>, subscription);
 }
 
-// now, created until, after created, after key hash, rows at most. Times come and go in whole
-// milliseconds, so what is compared with them is cut to these as well.
+// now, created until. Times come and go in whole milliseconds, so what is compared with them is cut
+// to these as well.
+#define OUTSEAL_OPEN_SQLITE                                             \
+  " FROM outseal_idempotency WHERE state IN ('in_progress', 'unknown')" \
+  " AND created_at <= ?2 AND (state = 'unknown' OR coalesce(lease_until, 0) <= ?1)"
+#define OUTSEAL_OPEN_POSTGRES                               \
+  " FROM outseal.idempotency WHERE expires_at IS NULL"      \
+  " AND state IN ('in_progress', 'unknown')"                \
+  " AND created_at < to_timestamp(($2::float8 + 1) / 1000)" \
+  " AND (state = 'unknown' OR lease_until IS NULL"          \
+  "  OR lease_until < to_timestamp(($1::float8 + 1) / 1000))"
+
+const Text kCountOpenOperations{.name = "count_open_operations",
+                                .sqlite = "SELECT count(*)" OUTSEAL_OPEN_SQLITE,
+                                .postgres = "SELECT count(*)" OUTSEAL_OPEN_POSTGRES};
+
+std::uint64_t count_open_operations(Connection& connection, const OpenSince& since) {
+  return get_value<std::uint64_t>(connection, kCountOpenOperations, since.now_ms,
+                                  since.created_until_ms);
+}
+
+// The same, then rows at most.
 const Text kListOpenOperations{
     .name = "list_open_operations",
     .sqlite =
-        "SELECT key_hash, scope, state, created_at, attempts, lease_owner, lease_until"
-        " FROM outseal_idempotency WHERE state IN ('in_progress', 'unknown')"
-        " AND created_at <= ?2 AND (created_at, key_hash) > (?3, ?4)"
-        " AND (state = 'unknown' OR coalesce(lease_until, 0) <= ?1)"
-        " ORDER BY created_at, key_hash LIMIT ?5",
+        "SELECT key_hash, scope, state, created_at, attempts, lease_owner, "
+        "lease_until" OUTSEAL_OPEN_SQLITE " ORDER BY created_at LIMIT ?3",
     .postgres =
-        "SELECT key_hash, scope, state, created_at, attempts, lease_owner, lease_until"
-        " FROM outseal.idempotency WHERE expires_at IS NULL"
-        " AND state IN ('in_progress', 'unknown')"
-        " AND created_at < to_timestamp(($2::float8 + 1) / 1000)"
-        " AND created_at >= to_timestamp($3::float8 / 1000)"
-        " AND (date_trunc('milliseconds', created_at), key_hash)"
-        "  > (to_timestamp($3::float8 / 1000), $4)"
-        " AND (state = 'unknown' OR lease_until IS NULL"
-        "  OR lease_until < to_timestamp(($1::float8 + 1) / 1000))"
-        " ORDER BY date_trunc('milliseconds', created_at), key_hash LIMIT $5"};
+        "SELECT key_hash, scope, state, created_at, attempts, lease_owner, "
+        "lease_until" OUTSEAL_OPEN_POSTGRES " ORDER BY created_at LIMIT $3"};
 
-std::vector<OpenOperation> list_open_operations(Connection& connection,
-                                                const OpenOperationsPage& page) {
+std::vector<OpenOperation> list_open_operations(Connection& connection, const OpenSince& since,
+                                                std::int64_t rows_max) {
   const auto read = [](Columns& columns) {
     OpenOperation operation;
     operation.key_hash = columns.bytes();
@@ -77,8 +86,8 @@ std::vector<OpenOperation> list_open_operations(Connection& connection,
         operation.lease_until_ms;
     return operation;
   };
-  return list_rows(connection, kListOpenOperations, read, page.now_ms, page.created_until_ms,
-                   page.after_created_ms, Bytes{page.after_key_hash}, page.rows_max);
+  return list_rows(connection, kListOpenOperations, read, since.now_ms, since.created_until_ms,
+                   rows_max);
 }
 
 // after provider, provider key, id; rows at most

@@ -41,16 +41,16 @@ struct OpenOperation {
   std::string lease_owner;
   std::optional<std::int64_t> lease_until_ms;
 };
-/// A page of them, by the time at which they were created, then by the hash of their keys.
-struct OpenOperationsPage {
+/// Which of them: `now_ms` tells whose lease has ended.
+struct OpenSince {
   std::int64_t now_ms = 0;
   std::int64_t created_until_ms = 0;
-  std::int64_t after_created_ms = -1;  ///< Of the last one before the page.
-  std::string after_key_hash = {};     ///< The same.
-  std::int64_t rows_max = 0;
 };
-std::vector<OpenOperation> list_open_operations(Connection& connection,
-                                                const OpenOperationsPage& page);
+/// The oldest ones.
+std::vector<OpenOperation> list_open_operations(Connection& connection, const OpenSince& since,
+                                                std::int64_t rows_max);
+/// How many there are.
+std::uint64_t count_open_operations(Connection& connection, const OpenSince& since);
 
 /// What became of an operation at an external provider.
 struct Effect {
@@ -135,6 +135,7 @@ std::vector<std::string> list_redriven_keys(Connection& connection, std::string_
 
 // Their plans are tested.
 extern const Text kListCheckedSubscriptions;
+extern const Text kCountOpenOperations;
 extern const Text kListOpenOperations;
 extern const Text kReadStretch;
 

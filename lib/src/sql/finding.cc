@@ -138,10 +138,10 @@ void see_finding(Connection& connection, std::int64_t id, const Finding& finding
 const Text kListUnseenFindings{
     .name = "list_unseen_findings",
     .sqlite =
-        "SELECT id, scope, scope_name FROM outseal_finding WHERE check_name = ?1"
+        "SELECT id, scope, scope_name, state FROM outseal_finding WHERE check_name = ?1"
         " AND last_run < ?2 AND state IN ('open', 'accepted', 'false_alarm')",
     .postgres =
-        "SELECT id, scope, scope_name FROM outseal.finding WHERE check_name = $1"
+        "SELECT id, scope, scope_name, state FROM outseal.finding WHERE check_name = $1"
         " AND last_run < $2 AND state IN ('open', 'accepted', 'false_alarm')"};
 
 std::vector<UnseenFinding> list_unseen_findings(Connection& connection, std::string_view check,
@@ -150,6 +150,7 @@ std::vector<UnseenFinding> list_unseen_findings(Connection& connection, std::str
     UnseenFinding finding;
     columns >> finding.id;
     finding.scope = read_scope(columns);
+    finding.is_open = columns.get<std::string_view>() == "open";
     return finding;
   };
   return list_rows(connection, kListUnseenFindings, read, check, run);

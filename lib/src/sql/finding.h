@@ -82,6 +82,7 @@ void see_finding(Connection& connection, std::int64_t id, const Finding& finding
 struct UnseenFinding {
   std::int64_t id = 0;
   Scope scope;
+  bool is_open = false;  ///< And not decided about.
 };
 std::vector<UnseenFinding> list_unseen_findings(Connection& connection, std::string_view check,
                                                 std::int64_t run);

@@ -141,6 +141,16 @@ std::optional<HidingPolicies> find_hiding_policies(Connection& connection) {
   });
 }
 
+const Text kListMissingRoles{
+    .name = "list_missing_roles",
+    .postgres =
+        "SELECT role FROM unnest(ARRAY['outseal_producer', 'outseal_relay', 'outseal_reconciler',"
+        " 'outseal_sink']) AS role WHERE to_regrole(role) IS NULL"};
+
+std::vector<std::string> list_missing_roles(Connection& connection) {
+  return list_rows(connection, kListMissingRoles, column<std::string>);
+}
+
 const Text kTextEncoding{.name = "text_encoding", .sqlite = "PRAGMA encoding"};
 
 std::string text_encoding(Connection& connection) {

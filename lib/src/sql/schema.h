@@ -45,6 +45,9 @@ struct HidingPolicies {
 /// PostgreSQL.
 std::optional<HidingPolicies> find_hiding_policies(Connection& connection);
 
+/// PostgreSQL: those of our roles that the cluster does not have.
+std::vector<std::string> list_missing_roles(Connection& connection);
+
 // SQLite.
 
 /// For example "UTF-8".

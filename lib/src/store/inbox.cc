@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "outseal/error.h"
 #include "sql/inbox.h"
+#include "store/observed.h"
 #include "store/transaction.h"
 
 namespace outseal {
@@ -117,31 +118,7 @@ void check_age(std::chrono::milliseconds age) {
   if (age.count() < 0) refuse_argument("purge", "the age is negative", "give 0 or more");
 }
 
-}  // namespace
-
-bool receive(Transaction& tx, std::string_view stream, const EventId& id) {
-  check_stream("receive", stream);
-  check_id("receive", id);
-  sql::Connection& connection = open_connection("receive", tx);
-  if (sql::insert_received(connection, stream, id)) return true;
-  if (!sql::is_received(connection, stream, id))
-    store::throw_dropped("receive", store::name_of_table(connection, "inbox"));
-  return false;
-}
-
-std::string_view name_of(Arrival arrival) {
-  switch (arrival) {
-    case Arrival::fresh:
-      return "fresh";
-    case Arrival::duplicate:
-      return "duplicate";
-    case Arrival::gap:
-      return "gap";
-  }
-  return "?";
-}
-
-Receipt receive_in_order(Transaction& tx, std::string_view stream, const StreamEvent& event) {
+Receipt receive_next(Transaction& tx, std::string_view stream, const StreamEvent& event) {
   check_stream("receive", stream);
   check_id("receive", event.id);
   const Position position = event.position;
@@ -166,7 +143,8 @@ Receipt receive_in_order(Transaction& tx, std::string_view stream, const StreamE
   }
 }
 
-std::vector<InboxEvent> take(Transaction& tx, std::string_view stream, std::size_t events_max) {
+std::vector<InboxEvent> take_next(Transaction& tx, std::string_view stream,
+                                  std::size_t events_max) {
   check_stream("take", stream);
   if (events_max == 0 || events_max > kTakeEventsMax)
     refuse_argument("take", "events_max is not between 1 and " + std::to_string(kTakeEventsMax),
@@ -192,6 +170,55 @@ std::vector<InboxEvent> take(Transaction& tx, std::string_view stream, std::size
                         kCursors.name);  // It is locked: nobody moved it.
   failpoint("inbox.after_move");
   return events;
+}
+
+}  // namespace
+
+bool receive(Transaction& tx, std::string_view stream, const EventId& id) {
+  ReceiveCall seen;
+  seen.stream = stream;
+  return store::observed(tx.impl().options.observer, seen, [&] {
+    check_stream("receive", stream);
+    check_id("receive", id);
+    sql::Connection& connection = open_connection("receive", tx);
+    const bool is_new = sql::insert_received(connection, stream, id);
+    if (!is_new && !sql::is_received(connection, stream, id))
+      store::throw_dropped("receive", store::name_of_table(connection, "inbox"));
+    seen.arrival = is_new ? Arrival::fresh : Arrival::duplicate;
+    return is_new;
+  });
+}
+
+std::string_view name_of(Arrival arrival) {
+  switch (arrival) {
+    case Arrival::fresh:
+      return "fresh";
+    case Arrival::duplicate:
+      return "duplicate";
+    case Arrival::gap:
+      return "gap";
+  }
+  return "?";
+}
+
+Receipt receive_in_order(Transaction& tx, std::string_view stream, const StreamEvent& event) {
+  ReceiveCall seen;
+  seen.stream = stream;
+  return store::observed(tx.impl().options.observer, seen, [&] {
+    const Receipt receipt = receive_next(tx, stream, event);
+    seen.arrival = receipt.arrival;
+    return receipt;
+  });
+}
+
+std::vector<InboxEvent> take(Transaction& tx, std::string_view stream, std::size_t events_max) {
+  TakeCall seen;
+  seen.stream = stream;
+  return store::observed(tx.impl().options.observer, seen, [&] {
+    std::vector<InboxEvent> events = take_next(tx, stream, events_max);
+    seen.events = events.size();
+    return events;
+  });
 }
 
 std::uint64_t purge_received(soci::session& session, std::chrono::milliseconds age,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/number_range.h"
 #include "model/batch.h"
 #include "model/subscription.h"
 #include "sql/connection.h"
@@ -19,9 +20,16 @@ inline constexpr std::int64_t kUnverifiedTimeline = -1;
 
 /// How much one page may hold.
 struct PageLimits {
-  std::size_t events_max = 1'000;
-  std::size_t bytes_max = 1U << 20U;
+  static constexpr NumberRange<std::size_t> kEvents{1'000, 1, 100'000};
+  static constexpr NumberRange<std::size_t> kBytes{1U << 20U, 1U << 10U, 256U << 20U};
+
+  std::size_t events_max = kEvents.fallback;
+  std::size_t bytes_max = kBytes.fallback;
 };
+
+/// What is read at once from a server if nobody says: round trips and commits over a network cost
+/// more than memory.
+inline constexpr PageLimits kServerPage{.events_max = 5'000, .bytes_max = 4U << 20U};
 
 /// Some rows of the log in its order. While step() is true, `row` is an event.
 class LogPage {

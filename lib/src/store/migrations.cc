@@ -235,6 +235,11 @@ std::string migration_script(std::string_view dialect, const ScriptOptions& opti
   return script;
 }
 
+std::vector<std::string> missing_roles(sql::Connection& connection) {
+  if (connection.dialect() == "sqlite") return {};
+  return sql::list_missing_roles(connection);
+}
+
 std::string journal_mode(sql::Connection& connection) {
   if (connection.dialect() != "sqlite") return {};
   return sql::read_journal_mode(connection);

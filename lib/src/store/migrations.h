@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/number_range.h"
 #include "sql/connection.h"
 
 namespace outseal::store {
@@ -76,15 +77,21 @@ std::vector<MigrationStatus> migrate_adopt(sql::Connection& connection, std::uin
 
 /// Which files migration_script() gives, and how.
 struct ScriptOptions {
-  std::uint32_t from = 1;   ///< The lowest version.
-  std::uint32_t to = 0;     ///< The highest version.
-  bool down = false;        ///< Those that take back, the highest version first.
-  bool transaction = true;  ///< Each file between BEGIN and COMMIT.
+  static constexpr NumberRange<std::uint32_t> kFrom{1, 1, 9'999};
+
+  std::uint32_t from = kFrom.fallback;  ///< The lowest version.
+  std::uint32_t to = 0;                 ///< The highest version.
+  bool down = false;                    ///< Those that take back, the highest version first.
+  bool transaction = true;              ///< Each file between BEGIN and COMMIT.
 };
 
 /// The files for another tool to apply: after it the schema is the same, and noted as applied. The
 /// same bytes whenever it is called.
 std::string migration_script(std::string_view dialect, const ScriptOptions& options);
+
+/// The roles that the newest version wants and that nobody has made, for the migration may not have
+/// been allowed to; what they were to be granted is granted once they are there. Empty on SQLite.
+std::vector<std::string> missing_roles(sql::Connection& connection);
 
 /// SQLite's journal mode, for example "wal"; empty for other databases.
 std::string journal_mode(sql::Connection& connection);

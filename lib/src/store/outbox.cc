@@ -7,6 +7,7 @@
 #include "model/validation.h"
 #include "outseal/error.h"
 #include "outseal/transaction.h"
+#include "store/observed.h"
 #include "store/transaction.h"
 
 namespace outseal {
@@ -36,16 +37,9 @@ bool is_stored_as_text(const Event& event) {
          event.payload.find('\0') == std::string::npos && !event.payload.starts_with("\\x");
 }
 
-}  // namespace
-
-EventId append(Transaction& tx, const Event& event, const AppendOptions& options) {
-  return append(tx, std::span{&event, 1}, options).front();
-}
-
-std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
-                            const AppendOptions& options) {
+std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const Event> events,
+                                       const AppendOptions& options) {
   for (const Event& event : events) validate_event(event, options);
-  Transaction::Impl& impl = tx.impl();
   impl.require_open("append");
   std::vector<EventId> ids;
   std::vector<sql::NewEvent> rows;
@@ -78,6 +72,21 @@ std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
   }
   failpoint("service.after_append");
   return ids;
+}
+
+}  // namespace
+
+EventId append(Transaction& tx, const Event& event, const AppendOptions& options) {
+  return append(tx, std::span{&event, 1}, options).front();
+}
+
+std::vector<EventId> append(Transaction& tx, std::span<const Event> events,
+                            const AppendOptions& options) {
+  Transaction::Impl& impl = tx.impl();
+  AppendCall seen;
+  seen.events = events.size();
+  return store::observed(impl.options.observer, seen,
+                         [&] { return append_unobserved(impl, events, options); });
 }
 
 }  // namespace outseal

@@ -115,10 +115,10 @@ Published read_sink(sql::Connection& connection, const std::string& name, Sink& 
 
 /// Whether what the sink holds behind the acknowledged position is the batch that was bound there,
 /// or a part of it: then the next relay goes on by itself.
-bool is_bound_batch(sql::Connection& connection, const std::string& name, Sink& sink,
+bool is_bound_batch(sql::Connection& connection, const std::string& name, SinkEncoder& encoder,
                     const Published& published, Position bound) {
   if (published.ids.empty()) return true;
-  SubscriptionLog log{connection, name, sink};
+  SubscriptionLog log{connection, name, encoder};
   log.set_topics(sql::find_subscription(connection, name).value().topics);
   try {
     const Batch batch = log.read_journal(bound);
@@ -241,7 +241,7 @@ void refuse_prepared(sql::Connection& connection) {
 
 /// Gives back the sink's lock also when an exception passes.
 struct OpenSink {
-  Sink& sink;
+  SinkSession& sink;
   ~OpenSink() { sink.close(); }
 };
 
@@ -254,7 +254,7 @@ RebaseResult rebase(sql::Connection& connection, const std::string& subscription
   const Row before =
       sql::transact(connection, wait, [&] { return read_row(connection, subscription); });
   RebaseResult result;
-  result.unread = !sink.features().has_tail || !sink.features().readable;
+  result.unread = !sink.features().has_tail() || !sink.features().readable;
   const OpenSink open{sink};
   const Published published = result.unread
                                   ? Published{.tail = before.acked, .ids = {}, .hash = {}}

@@ -16,21 +16,30 @@
 #include <string>
 #include <string_view>
 
+#include "base/number_range.h"
 #include "outseal/ids.h"
 #include "sql/connection.h"
 
 namespace outseal::store {
 
 struct RetentionOptions {
+  using Range = NumberRange<std::chrono::milliseconds>;
+  static constexpr std::chrono::hours kDay{24};
+  static constexpr std::chrono::milliseconds kNever{0};
+  static constexpr std::chrono::milliseconds kAgeMax = 100 * 366 * kDay;
+  static constexpr Range kEvents{7 * kDay, kNever, kAgeMax};
+  static constexpr Range kJournal{90 * kDay, kNever, kAgeMax};
+  static constexpr NumberRange<std::uint32_t> kStepRows{5'000, 1, 50'000};
+
   /// Events that are older than this go once every subscription has passed them. 0 keeps them for
   /// ever. They are what a lost sink is rebuilt from.
-  std::chrono::milliseconds events = std::chrono::hours{24 * 7};
+  std::chrono::milliseconds events = kEvents.fallback;
   /// Journal rows acknowledged longer ago than this go, but none that is younger than the events:
   /// it may be the evidence that one of these was bound. 0 keeps them for ever. They are what the
   /// reconciler compares the sink with.
-  std::chrono::milliseconds journal = std::chrono::hours{24 * 90};
+  std::chrono::milliseconds journal = kJournal.fallback;
   /// Rows per transaction, at most: larger steps hold the write lock longer.
-  std::uint32_t step_rows = 500;
+  std::uint32_t step_rows = kStepRows.fallback;
 };
 
 /// How far retention has come in its pass over the log, from the oldest event to the first that is

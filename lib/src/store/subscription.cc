@@ -8,6 +8,7 @@
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "model/chain.h"
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "sql/parked.h"
 
@@ -21,13 +22,13 @@ struct Abandon {
 
 }  // namespace
 
-SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
-                                 OpenConnection open_second)
+SubscriptionLog::SubscriptionLog(sql::Connection& connection, std::string name,
+                                 SinkEncoder& encoder, OpenConnection open_second)
     : connection_{connection},
       name_{std::move(name)},
-      sink_{sink},
+      encoder_{encoder},
       reader_{make_log_reader(connection, std::move(open_second))},
-      payload_bytes_max_{sink.features().payload_bytes_max} {
+      payload_bytes_max_{encoder.payload_bytes_max()} {
   // Beside the payload a row has less than this.
   constexpr std::uint64_t kRestBytesMax = 1U << 20U;
   connection.limit_values(payload_bytes_max_ + kRestBytesMax);
@@ -59,7 +60,7 @@ template <typename Body>
 WriteOutcome SubscriptionLog::write(Body&& body) {
   next_version_ = version_;
   try {
-    sql::transact(connection_, kWriteWait, std::forward<Body>(body));
+    sql::transact(connection_, StopBudget::kWrite, std::forward<Body>(body));
   } catch (const Abandon& abandon) {
     return abandon.written;
   }

@@ -25,10 +25,6 @@
 
 namespace outseal::store {
 
-/// How long a write of the relay waits for the services' writers. Chosen by us: two of these fit
-/// into the 10 s within which SIGTERM ends the relay.
-inline constexpr std::chrono::milliseconds kWriteWait{4'000};
-
 /// The sink of `name` is at `address`, and what it is ("" if it cannot tell).
 /// Crash: one transaction.
 void set_sink(sql::Connection& connection, std::string_view name, std::string_view address,
@@ -50,9 +46,8 @@ class SubscriptionLog {
   /// Pages of the log that read_page() looks at for one of its own.
   static constexpr int kScanPages = 10;
 
-  /// `sink` encodes the events; only Sink::encode is called.
-  /// `open_second` as in make_log_reader().
-  SubscriptionLog(sql::Connection& connection, std::string name, Sink& sink,
+  /// `encoder` outlives this; `open_second` as in make_log_reader().
+  SubscriptionLog(sql::Connection& connection, std::string name, SinkEncoder& encoder,
                   OpenConnection open_second = {});
 
   /// Creates the subscription, or checks that it is the one that `spec` describes. One that nobody
@@ -125,7 +120,7 @@ class SubscriptionLog {
 
   sql::Connection& connection_;
   std::string name_;
-  Sink& sink_;
+  SinkEncoder& encoder_;
   std::unique_ptr<LogReader> reader_;
   std::vector<std::string> topics_;
   std::uint64_t payload_bytes_max_;

@@ -54,7 +54,7 @@ Ends lock_unled(sql::Connection& connection, const std::string& operation,
 }
 
 /// What the new sink shows; closed again, so that the next relay can lock it.
-OpenResult look_at(Sink& sink, const Tail& acked, const std::string& mark) {
+OpenResult look_at(SinkSession& sink, const Tail& acked, const std::string& mark) {
   sink.resume_from(acked, mark);
   const OpenResult opened = sink.open();
   sink.close();

@@ -1,6 +1,7 @@
 // How a subscription begins: what it is made of, and where in the log it starts.
 #include <nlohmann/json.hpp>
 
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "store/audit.h"
 #include "store/subscription.h"
@@ -31,7 +32,7 @@ void refuse_change(const std::string& name, std::string_view what, const std::st
 
 void set_sink(sql::Connection& connection, std::string_view name, std::string_view address,
               std::string_view identity) {
-  sql::transact(connection, kWriteWait,
+  sql::transact(connection, StopBudget::kWrite,
                 [&] { sql::set_sink(connection, name, address, identity); });
 }
 
@@ -49,7 +50,7 @@ void SubscriptionLog::record_start(const std::string& name, const SourceIdentity
 /// True if the row was written now, and not by another relay at the same time.
 bool SubscriptionLog::insert(const SubscriptionSpec& spec, const SourceIdentity& source) {
   const bool now = spec.start == Start::now;
-  return sql::transact(connection_, kWriteWait, [&] {
+  return sql::transact(connection_, StopBudget::kWrite, [&] {
     // A snapshot means nothing in another cluster; the beginning is the same in each.
     if (!sql::insert_subscription(connection_, spec, now ? source : SourceIdentity{},
                                   connection_.now_ms()))
@@ -69,7 +70,7 @@ bool SubscriptionLog::declare(const SubscriptionSpec& spec) {
   const bool made = !known && insert(asked, source);
   if (known && (known->sink != asked.sink || known->topics != asked.topics ||
                 known->event_source != asked.event_source)) {
-    sql::transact(connection_, kWriteWait,
+    sql::transact(connection_, StopBudget::kWrite,
                   [&] { sql::redeclare_subscription(connection_, asked, connection_.now_ms()); });
   }
   const SubscriptionSpec is = *sql::find_subscription(connection_, asked.name);

@@ -3,22 +3,17 @@
 
 #include "base/failpoint.h"
 #include "base/owner.h"
+#include "model/stop_budget.h"
 #include "outseal/error.h"
 #include "sql/lease.h"
 #include "store/passage.h"
 #include "store/subscription.h"
 
 namespace outseal::store {
-namespace {
-
-/// No lease is longer (tools/option_table.cc). One that seems to be was written before the clock
-/// was set back, and must not lock everybody out for that long.
-constexpr std::chrono::milliseconds kLeaseMax = std::chrono::hours{1};
-
-}  // namespace
+namespace {}  // namespace
 
 Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::milliseconds lease) {
-  return sql::transact(connection_, kWriteWait, [&]() -> Acquisition {
+  return sql::transact(connection_, StopBudget::kWrite, [&]() -> Acquisition {
     auto row = sql::read_subscription(connection_, name_);
     if (!row)
       throw Error{ErrorCode::refused,
@@ -32,7 +27,7 @@ Acquisition SubscriptionLog::acquire(std::string_view owner, std::chrono::millis
     if (row->paused) return {.granted = false, .paused = true, .state = {}, .holder = {}};
 
     const std::int64_t now = connection_.now_ms();
-    const bool lasts = row->lease_until_ms > now && row->lease_until_ms - now <= kLeaseMax.count();
+    const bool lasts = row->lease_until_ms > now && row->lease_until_ms - now <= kLease.max.count();
     if (row->lease_owner && *row->lease_owner != owner && lasts &&
         !is_certainly_gone(*row->lease_owner))
       return {.granted = false,
@@ -65,7 +60,7 @@ std::int64_t SubscriptionLog::lease_until(std::chrono::milliseconds lease) {
 }
 
 WriteOutcome SubscriptionLog::renew(std::chrono::milliseconds lease) {
-  return sql::transact(connection_, kWriteWait, [&] {
+  return sql::transact(connection_, StopBudget::kWrite, [&] {
     const bool renewed =
         sql::renew_lease(connection_, name_, epoch_, lease_until(lease), connection_.now_ms());
     return renewed ? WriteOutcome::done : WriteOutcome::fenced;
@@ -73,7 +68,7 @@ WriteOutcome SubscriptionLog::renew(std::chrono::milliseconds lease) {
 }
 
 void SubscriptionLog::release() {
-  sql::transact(connection_, kWriteWait,
+  sql::transact(connection_, StopBudget::kWrite,
                 [&] { sql::release_lease(connection_, name_, epoch_, connection_.now_ms()); });
 }
 

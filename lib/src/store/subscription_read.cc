@@ -40,7 +40,7 @@ bool SubscriptionLog::take_row(const sql::EventColumns& row, Batch& batch, const
   // "No event" has the nil id, so a sink whose last event had it would seem to be empty.
   auto reason = event.id.is_nil() ? std::optional<std::string>{"its id is nil"}
                                   : complete(connection_, row, payload_bytes_max_, event, large);
-  if (!reason) reason = sink_.encode(event, position, batch.bytes);
+  if (!reason) reason = encoder_.encode(event, position, batch.bytes);
   if (reason) {
     batch.parked.push_back({event.seq, false, std::move(*reason)});
     if (!event.key.empty()) blocked.emplace(event.key);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/failpoint.h"
+#include "store/observed.h"
 
 namespace outseal {
 
@@ -159,6 +160,12 @@ void Transaction::Impl::say_again(std::string_view operation) const {
 
 void Transaction::Impl::commit(std::span<sql::Statement* const> first,
                                const sql::NewRecord* record) {
+  CommitCall seen;
+  store::observed(options.observer, seen, [&] { commit_unobserved(first, record); });
+}
+
+void Transaction::Impl::commit_unobserved(std::span<sql::Statement* const> first,
+                                          const sql::NewRecord* record) {
   if (committed)
     throw Error{ErrorCode::internal,
                 "commit",
@@ -220,13 +227,10 @@ void Transaction::Impl::abandon() noexcept {
     if (own != nullptr) rollback();  // Else its end has been reported.
     if (sql::handle_of(*session) != connection->handle()) connection->take_over_handle();
   } catch (const Error& error) {
-    try {
-      if (options.observer)
-        options.observer(error);
-      else
-        static_cast<void>(std::fprintf(stderr, "outseal: %s\n", error.what()));
-    } catch (...) {  // NOLINT(bugprone-empty-catch): an observer cannot fail a destructor.
-    }
+    if (options.observer)
+      store::tell(options.observer, UnthrownError{&error});
+    else
+      static_cast<void>(std::fprintf(stderr, "outseal: %s\n", error.what()));
   } catch (const std::exception&) {  // Out of memory: the session's end undoes the transaction.
   }
 }

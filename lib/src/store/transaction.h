@@ -158,6 +158,7 @@ class Transaction::Impl : public std::enable_shared_from_this<Impl> {
   static Transaction make(std::shared_ptr<Impl> impl) { return Transaction{std::move(impl)}; }
 
  private:
+  void commit_unobserved(std::span<sql::Statement* const> first, const sql::NewRecord* record);
   [[noreturn]] void fail_ended(std::string_view operation, sql::OwnTransaction::State state);
   /// The same, for good.
   [[noreturn]] void give_up(std::string_view operation, sql::OwnTransaction::State state);

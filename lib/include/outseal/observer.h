@@ -1,0 +1,101 @@
+// Observation: what became of each call, for a service's own metrics, logs and traces.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <variant>
+
+namespace outseal {
+
+class Error;
+enum class Arrival;
+enum class Outcome;
+enum class Verdict;
+
+/// What every observed call has.
+struct Call {
+  /// From the call to its return or exception, by the steady clock.
+  std::chrono::nanoseconds duration{};
+  /// Whether it ended with an exception.
+  bool threw = false;
+  /// That exception if it is an Error, else null: for example an exception of a handler. Error's
+  /// code() tells a conflict, a foreign commit and a commit in doubt apart.
+  const Error* error = nullptr;
+};
+
+/// execute(), with the wait for the key's turn and the handler's own time. The handler's calls of
+/// append() and the commit have been observed by themselves before.
+struct ExecuteCall : Call {
+  /// Operation::scope. The key is a client's secret, and is not given.
+  std::string_view scope;
+  /// None if it threw.
+  std::optional<Outcome> outcome = {};
+  /// Of the reply that was returned, the handler's or the stored one; none without a reply.
+  std::optional<Verdict> verdict = {};
+  /// How often the key was looked up with the intent to run the handler: more than 1 if another
+  /// execution of the key, or on SQLite another writer, was in the way. 0 if it was refused before.
+  int attempts = 0;
+};
+
+/// append(), of one event or many. On PostgreSQL they may still be deferred: see CommitCall.
+struct AppendCall : Call {
+  std::size_t events = 0;
+};
+
+/// receive() and receive_in_order().
+struct ReceiveCall : Call {
+  std::string_view stream;
+  /// None if it threw. receive() knows no gap.
+  std::optional<Arrival> arrival = {};
+};
+
+/// take().
+struct TakeCall : Call {
+  std::string_view stream;
+  std::size_t events = 0;  ///< How many were taken; 0 also if it threw.
+};
+
+/// Transaction::commit() of a transaction that outseal began, or the commit of execute(). If it
+/// threw, the error says whether anything is committed. After Error{constraint} execute() may try
+/// again: another execution of the key was faster.
+struct CommitCall : Call {};
+
+/// An error that the destructor of a Transaction found and cannot throw: Error{foreign_commit}, or
+/// Error{commit_in_doubt}; the message names events that could not be stored. Without an observer
+/// it is one line on stderr.
+struct UnthrownError {
+  const Error* error = nullptr;  ///< Never null.
+};
+
+/// What an observer is told. Pointers and views in it are valid during its call only.
+using Observation =
+    std::variant<ExecuteCall, AppendCall, ReceiveCall, TakeCall, CommitCall, UnthrownError>;
+
+/// Is told of each call at its end. Set it in TransactionOptions or ExecuteOptions; it is copied
+/// for each transaction, so capture little, for example one reference. append(), receive() and
+/// take() tell the observer of their transaction, or of their handle on a joined one.
+///
+/// ```
+/// const outseal::Observer observer = [&metrics](const outseal::Observation& seen) {
+///   if (const auto* call = std::get_if<outseal::ExecuteCall>(&seen))
+///     metrics.record(call->scope, call->outcome, call->duration);
+/// };
+/// outseal::execute(session, operation, handler, {.observer = observer});
+/// ```
+///
+/// An empty one costs nothing: no clock is read and nothing is allocated.
+///
+/// Exceptions that it throws are ignored: they change nothing about the call, which may have
+/// committed.
+/// Re-entrancy: it must not use the session or the transaction of the call, nor call outseal with
+/// them: the call is not over. It may be called while an exception is on its way.
+/// Threads: it is called by the thread of the call, before the call returns. One that several
+/// threads
+///          use is called by them at once, and has to be thread-safe.
+/// Crash: a call that a crash interrupts is not told; it may have committed.
+using Observer = std::function<void(const Observation&)>;
+
+}  // namespace outseal

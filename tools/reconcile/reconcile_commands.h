@@ -1,0 +1,18 @@
+// The commands of outseal-reconcile, one file for the run and one for the findings.
+#pragma once
+
+#include "cli/console.h"
+#include "cli/options.h"
+#include "reconcile/check.h"
+
+namespace outseal::tools {
+
+int reconcile_run(const Settings& settings);
+int findings_list(const Settings& settings);
+int findings_show(const Settings& settings);
+int findings_resolve(const Settings& settings);
+
+/// The fields of a finding's subject, and its text.
+void add_subject(JsonObject& object, const Subject& subject);
+
+}  // namespace outseal::tools
