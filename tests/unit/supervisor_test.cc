@@ -144,10 +144,11 @@ TEST_CASE("what becomes of a batch is observed with its numbers and durations") 
   job.options.core.drain = true;
   std::mutex mutex;  // The retention task observes, too.
   std::vector<observe::Observation> seen;
-  Supervisor supervisor{{job}, [&](std::string_view, const observe::Observation& what) {
-                          const std::lock_guard lock{mutex};
-                          seen.push_back(what);
-                        }};
+  const auto remember = [&](std::string_view, const observe::Observation& what) {
+    const std::lock_guard lock{mutex};
+    seen.push_back(what);
+  };
+  Supervisor supervisor{{job}, remember};
   CHECK_FALSE(supervisor.run({}).hangs);
 
   const auto bound = only<observe::Bound>(seen);

@@ -4,7 +4,7 @@
 #include "cli/console.h"
 #include "cli/database.h"
 #include "relay_commands.h"
-#include "relay_plan.h"
+#include "relay_config.h"
 #include "store/topics.h"
 
 namespace outseal::tools {

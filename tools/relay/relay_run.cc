@@ -16,7 +16,7 @@
 #include "outseal/error.h"
 #include "relay/supervisor.h"
 #include "relay_commands.h"
-#include "relay_plan.h"
+#include "relay_config.h"
 #include "sinks/registry.h"
 
 namespace outseal::tools {

@@ -1,4 +1,4 @@
-#include "relay_plan.h"
+#include "relay_config.h"
 
 #include <algorithm>
 #include <chrono>
