@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
 #include "conformance/store_relay_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "store/passage.h"
 #include "store/retention.h"
 #include "support/mutant.h"

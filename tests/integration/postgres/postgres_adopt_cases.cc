@@ -1,7 +1,7 @@
 // Who else may have made the schema, and what becomes of it, on PostgreSQL.
 #include <fstream>
 
-#include "conformance/postgres_migration_fixture.h"
+#include "integration/postgres/postgres_migration_fixture.h"
 #include "support/mutant.h"
 
 namespace outseal::test {

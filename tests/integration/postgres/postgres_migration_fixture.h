@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_drill.h"
+#include "integration/failover/postgres_drill.h"
 #include "outseal/error.h"
 #include "store/migrations.h"
 #include "support/postgres_server.h"

@@ -1,4 +1,4 @@
-#include "conformance/postgres_drill.h"
+#include "integration/failover/postgres_drill.h"
 
 #include <doctest/doctest.h>
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
-#include "conformance/postgres_planner.h"
+#include "integration/postgres/postgres_fixture.h"
+#include "integration/postgres/postgres_planner.h"
 #include "sql/check.h"
 #include "sql/journal.h"
 #include "sql/migration.h"

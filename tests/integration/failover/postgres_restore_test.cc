@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_drill.h"
+#include "integration/failover/postgres_drill.h"
 #include "outseal/error.h"
 #include "sinks/registry.h"
 #include "sql/connection.h"

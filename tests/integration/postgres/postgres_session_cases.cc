@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/mutant.h"
 
 using namespace outseal;

@@ -5,7 +5,7 @@
 #include <string>
 #include <tuple>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 
 using namespace outseal;
 using namespace outseal::test;

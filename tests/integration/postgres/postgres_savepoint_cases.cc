@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/scale.h"
 
 using namespace outseal;

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "conformance/postgres_drill.h"
+#include "integration/failover/postgres_drill.h"
 #include "outseal/outseal.h"
 #include "support/postgres_server.h"
 

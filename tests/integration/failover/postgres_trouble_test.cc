@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_drill.h"
+#include "integration/failover/postgres_drill.h"
 #include "outseal/error.h"
 #include "sql/connection.h"
 #include "support/paths.h"

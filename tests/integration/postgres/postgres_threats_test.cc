@@ -3,7 +3,7 @@
 #include <tuple>
 #include <vector>
 
-#include "conformance/postgres_site.h"
+#include "integration/postgres/postgres_site.h"
 #include "sql/connection.h"
 
 namespace outseal::test {

@@ -2,7 +2,7 @@
 #include <atomic>
 #include <thread>
 
-#include "conformance/postgres_migration_fixture.h"
+#include "integration/postgres/postgres_migration_fixture.h"
 #include "store/turns.h"
 
 namespace outseal::test {

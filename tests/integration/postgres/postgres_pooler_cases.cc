@@ -6,7 +6,7 @@
 #include <tuple>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/paths.h"
 #include "support/pgbouncer.h"
 #include "support/program.h"

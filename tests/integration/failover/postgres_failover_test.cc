@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_drill.h"
+#include "integration/failover/postgres_drill.h"
 #include "support/paths.h"
 #include "support/pgbouncer.h"
 #include "support/postgres_server.h"

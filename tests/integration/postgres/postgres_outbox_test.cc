@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 
 namespace outseal::test {
 namespace {

@@ -5,7 +5,7 @@
 #include <tuple>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/program.h"
 #include "support/wire_proxy.h"
 

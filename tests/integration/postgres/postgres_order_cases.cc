@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/mutant.h"
 
 using namespace outseal;

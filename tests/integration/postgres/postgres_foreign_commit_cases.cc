@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/mutant.h"
 
 using namespace outseal;

@@ -4,7 +4,7 @@
 #include <tuple>
 #include <vector>
 
-#include "conformance/postgres_fixture.h"
+#include "integration/postgres/postgres_fixture.h"
 #include "support/wire_proxy.h"
 
 using namespace outseal;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "conformance/postgres_site.h"
+#include "integration/postgres/postgres_site.h"
 #include "outseal/outseal.h"
 #include "sql/connection.h"
 #include "sql/log.h"
