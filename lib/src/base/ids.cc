@@ -11,15 +11,21 @@
 namespace outseal {
 namespace {
 
-constexpr int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
+constexpr std::uint8_t kNoDigit = 0xff;
 
-constexpr bool is_dash_place(std::size_t place) {
-  return place == 8 || place == 13 || place == 18 || place == 23;
-}
+/// The value of each character that is a digit here.
+constexpr std::array<std::uint8_t, 256> kDigitValues = [] {
+  std::array<std::uint8_t, 256> values{};
+  values.fill(kNoDigit);
+  for (std::uint8_t i = 0; i < 10; ++i) values[static_cast<std::size_t>('0' + i)] = i;
+  for (std::uint8_t i = 10; i < 16; ++i) values[static_cast<std::size_t>('a' + i - 10)] = i;
+  return values;
+}();
+
+/// Where the two digits of each byte stand in the text, and the dashes between them.
+constexpr std::array<std::uint8_t, 16> kDigitPlaces{0,  2,  4,  6,  9,  11, 14, 16,
+                                                    19, 21, 24, 26, 28, 30, 32, 34};
+constexpr std::array<std::uint8_t, 4> kDashPlaces{8, 13, 18, 23};
 
 /// Milliseconds and a 12-bit counter that together only ascend within this process.
 /// Source: RFC 9562, section 6.2, method 1 (fixed bit-length dedicated counter).
@@ -36,30 +42,30 @@ std::uint64_t next_tick() {
 
 std::optional<EventId> EventId::parse(std::string_view text) {
   if (text.size() != kTextBytes) return std::nullopt;
+  for (const std::size_t place : kDashPlaces)
+    if (text[place] != '-') return std::nullopt;
+  const auto value = [text](std::size_t place) {
+    return kDigitValues[static_cast<std::uint8_t>(text[place])];
+  };
   std::array<std::uint8_t, 16> bytes{};
-  std::size_t nibble = 0;
-  for (std::size_t place = 0; place < text.size(); ++place) {
-    if (is_dash_place(place)) {
-      if (text[place] != '-') return std::nullopt;
-      continue;
-    }
-    const int value = hex_value(text[place]);
-    if (value < 0) return std::nullopt;
-    auto& byte = bytes[nibble / 2];
-    byte = static_cast<std::uint8_t>((byte << 4U) | value);
-    ++nibble;
+  std::uint8_t seen = 0;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const std::uint8_t high = value(kDigitPlaces[i]);
+    const std::uint8_t low = value(kDigitPlaces[i] + std::size_t{1});
+    seen |= high | low;
+    bytes[i] = static_cast<std::uint8_t>(high << 4U | low);
   }
+  if (seen == kNoDigit) return std::nullopt;
   return EventId{bytes};
 }
 
 void EventId::append_to(std::string& out) const {
   static constexpr char kDigits[] = "0123456789abcdef";
   char text[kTextBytes];
-  std::size_t place = 0;
-  for (const std::uint8_t byte : bytes_) {
-    if (is_dash_place(place)) text[place++] = '-';
-    text[place++] = kDigits[byte >> 4U];
-    text[place++] = kDigits[byte & 15U];
+  for (const std::size_t place : kDashPlaces) text[place] = '-';
+  for (std::size_t i = 0; i < bytes_.size(); ++i) {
+    text[kDigitPlaces[i]] = kDigits[bytes_[i] >> 4U];
+    text[kDigitPlaces[i] + 1] = kDigits[bytes_[i] & 15U];
   }
   out.append(text, sizeof text);
 }

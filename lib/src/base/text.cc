@@ -75,6 +75,17 @@ constexpr std::array<char, 256> kEscapes = [] {
   return escapes;
 }();
 
+/// Whether `text` is its own form in a JSON string.
+bool stands_for_itself(std::string_view text) {
+  constexpr std::size_t kStep = sizeof(std::uint64_t);
+  if (text.size() < kStep)
+    return std::all_of(text.begin(), text.end(),
+                       [](char c) { return kEscapes[static_cast<std::uint8_t>(c)] == 0; });
+  for (std::size_t place = 0; text.size() - place >= kStep; place += kStep)
+    if (needs_escape(eight_bytes(text.data() + place))) return false;
+  return !needs_escape(eight_bytes(text.data() + text.size() - kStep));
+}
+
 void append_padded(std::string& out, std::int64_t number, std::size_t width) {
   const std::string digits = std::to_string(number);
   if (digits.size() < width) out.append(width - digits.size(), '0');
@@ -135,6 +146,11 @@ void append_percent_encoded_byte(std::string& out, char byte) {
 void append_json_string(std::string& out, std::string_view text) {
   static constexpr char kDigits[] = "0123456789abcdef";
   out += '"';
+  if (stands_for_itself(text)) {
+    out.append(text);
+    out += '"';
+    return;
+  }
   std::size_t plain = 0;  // Start of what stands for itself and is not yet appended.
   for (std::size_t place = 0; place < text.size(); ++place) {
     while (text.size() - place >= 8 && !needs_escape(eight_bytes(text.data() + place))) place += 8;

@@ -1,6 +1,7 @@
 #include "sinks/common/cloudevents.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/text.h"
 #include "outseal/error.h"
@@ -21,6 +22,19 @@ void append_on_one_line(std::string& out, std::string_view json) {
     if (json.find(line_break) == std::string_view::npos) continue;
     std::replace(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(), line_break, ' ');
   }
+}
+
+/// Appends a comma and the attribute.
+void append_member(std::string& out, const Attribute& attribute) {
+  std::array<char, kAttributeNameBytesMax + 4> head;
+  char* to = head.data();
+  *to++ = ',';
+  *to++ = '"';
+  to = std::copy(attribute.name.begin(), attribute.name.end(), to);
+  *to++ = '"';
+  *to++ = ':';
+  out.append(head.data(), to);
+  append_json_string(out, attribute.value);
 }
 
 bool equal_ignoring_case(std::string_view text, std::string_view lower) {
@@ -59,15 +73,8 @@ std::optional<std::string> CloudEventsEncoder::encode(const EventRow& row,
            " bytes is longer than the sink's limit of " + std::to_string(line_bytes_max_);
   if (auto reason = attributes_.read(row, position)) return reason;
   const std::size_t begin = out.size();
-  char before = '{';
-  for (const auto& [name, value] : attributes_.list()) {
-    out += before;
-    out += '"';
-    out += name;
-    out += "\":";
-    append_json_string(out, value);
-    before = ',';
-  }
+  for (const Attribute& attribute : attributes_.list()) append_member(out, attribute);
+  out[begin] = '{';
   append_payload(row, out);
   out += "}\n";
   const std::size_t length = out.size() - begin;

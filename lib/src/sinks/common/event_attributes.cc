@@ -12,8 +12,6 @@ namespace {
 
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kContentType = "datacontenttype";
-/// Source: CloudEvents 1.0.2, "Naming Conventions": names SHOULD NOT be longer.
-constexpr std::size_t kNameBytesMax = 20;
 
 /// Names that a header of an event cannot have as an attribute: the specification's own, ours, and
 /// the one that would change the meaning of ours.
@@ -22,7 +20,7 @@ constexpr std::array<std::string_view, 13> kReservedNames{
     "topic",       kContentType, "dataschema", "data",   "headers", "sequencetype"};
 
 bool is_attribute_name(std::string_view name) {
-  return !name.empty() && name.size() <= kNameBytesMax &&
+  return !name.empty() && name.size() <= kAttributeNameBytesMax &&
          std::all_of(name.begin(), name.end(),
                      [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }) &&
          std::find(kReservedNames.begin(), kReservedNames.end(), name) == kReservedNames.end();

@@ -34,6 +34,10 @@ namespace outseal::sinks {
 /// alike.
 inline constexpr std::size_t kSequenceDigits = 20;
 
+/// No attribute has a longer name.
+/// Source: CloudEvents 1.0.2, "Naming Conventions": names SHOULD NOT be longer.
+inline constexpr std::size_t kAttributeNameBytesMax = 20;
+
 /// Appends `position` as the value of `sequence`.
 void append_sequence(std::string& out, Position position);
 /// Reads the value of `sequence`; nothing unless it is exactly what append_sequence writes for a

@@ -57,7 +57,10 @@ std::string Parameter::range_text() const {
 Parameters::Parameters(const Url& url, std::span<const Parameter> rows, OtherParameters others)
     : url_{url}, rows_{rows} {
   std::string known;
-  for (const Parameter& row : rows) known += (known.empty() ? "" : " ") + std::string{row.name};
+  for (const Parameter& row : rows) {
+    if (!known.empty()) known += ' ';
+    known += row.name;
+  }
   if (others == OtherParameters::refused) url.refuse_parameters_except(known);
   for (const Parameter& row : rows) {
     if (row.kind == Parameter::Kind::number) static_cast<void>(number(row.name));

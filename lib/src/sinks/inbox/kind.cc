@@ -66,10 +66,12 @@ class InboxKind final : public SinkKind {
     Url one = url;
     one.scheme = kPostgres.front();
     std::string text = one.redacted();
-    for (const char* const name : {"dbname", "host", "hostaddr", "port", "service"})
-      if (!one.text(name).empty())
-        text += (text.find('?') == std::string::npos ? "?" : "&") + std::string{name} + "=" +
-                one.text(name);
+    for (const char* const name : {"dbname", "host", "hostaddr", "port", "service"}) {
+      const std::string value = one.text(name);
+      if (value.empty()) continue;
+      text += text.find('?') == std::string::npos ? '?' : '&';
+      text.append(name).append("=").append(value);
+    }
     return text;
   }
 
