@@ -2,8 +2,8 @@
 # Builds outseal three times and its fuzz targets, and runs every test in one ctest run.
 #
 #   gcc    g++, -Werror, failpoints and mutants compiled in
-#   asan   the same with AddressSanitizer and UndefinedBehaviorSanitizer
-#   tsan   clang++, -Werror, with ThreadSanitizer
+#   asan   clang++, -Werror, with AddressSanitizer and UndefinedBehaviorSanitizer
+#   tsan   the same with ThreadSanitizer
 #   fuzz   clang++, libFuzzer with AddressSanitizer: the targets of tests/fuzz and what they reach
 #
 # Installs what is missing on Debian 12 (as root or through sudo), works from any folder and needs
@@ -96,7 +96,7 @@ compile gcc -DCMAKE_CXX_COMPILER=g++ -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DOUTSEA
 variants=(gcc)
 if ! $quick && ! $only_postgres; then
   light=-DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1"  # Compiles in half the time.
-  compile asan "$light" -DCMAKE_CXX_COMPILER=g++ -DOUTSEAL_ASAN=ON -DOUTSEAL_TEST_SCALE=10
+  compile asan "$light" -DCMAKE_CXX_COMPILER=clang++ -DOUTSEAL_ASAN=ON -DOUTSEAL_TEST_SCALE=10
   compile tsan "$light" -DCMAKE_CXX_COMPILER=clang++ -DOUTSEAL_TSAN=ON -DOUTSEAL_TEST_SCALE=5
   compile fuzz "$light" -DCMAKE_CXX_COMPILER=clang++ -DOUTSEAL_FUZZ=ON
   variants+=(asan tsan fuzz)

@@ -8,6 +8,7 @@
 #include "cli/database.h"
 #include "cli/options.h"
 #include "outseal/error.h"
+#include "sql/schema.h"
 #include "store/migrations.h"
 
 namespace outseal::tools {
@@ -72,16 +73,9 @@ class Progress {
 };
 
 void note_missing_roles(sql::Connection& connection, bool json) {
-  std::string names;
-  std::string statements;
-  for (const std::string& role : store::missing_roles(connection)) {
-    names += (names.empty() ? "" : ", ") + role;
-    statements += "CREATE ROLE " + role + "; ";
-  }
-  if (!names.empty())
-    print_note(json, "roles that do not exist were granted nothing: " + names,
-               "let a user who may create roles run: " + statements +
-                   "then, as the schema's owner: SELECT outseal.grant_roles();");
+  for (const std::string& role : store::missing_roles(connection))
+    print_note(json, "the role " + role + " does not exist and was granted nothing",
+               "let a user who may create roles run: " + sql::script_of_role(role));
 }
 
 int up(const Settings& settings) {

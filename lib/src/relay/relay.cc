@@ -157,8 +157,7 @@ class Driver {
       report(observe::Subscribed{oldest});
   }
 
-  /// Whether another address leads to the sink that is known: some kinds can be asked what they
-  /// are.
+  /// Whether another address leads to the known sink: some kinds can be asked what they are.
   bool is_same_sink(const SubscriptionSpec& known) {
     if (options_.is_same_sink && options_.is_same_sink(known.sink)) return true;
     if (known.sink_identity.empty()) return false;

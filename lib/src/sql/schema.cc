@@ -151,6 +151,10 @@ std::vector<std::string> list_missing_roles(Connection& connection) {
   return list_rows(connection, kListMissingRoles, column<std::string>);
 }
 
+std::string script_of_role(std::string_view role) {
+  return "CREATE ROLE " + std::string{role} + "; SELECT outseal.grant_roles();";
+}
+
 const Text kTextEncoding{.name = "text_encoding", .sqlite = "PRAGMA encoding"};
 
 std::string text_encoding(Connection& connection) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sql/connection.h"
@@ -47,6 +48,8 @@ std::optional<HidingPolicies> find_hiding_policies(Connection& connection);
 
 /// PostgreSQL: those of our roles that the cluster does not have.
 std::vector<std::string> list_missing_roles(Connection& connection);
+/// What makes `role` and grants it what it needs, for an administrator.
+std::string script_of_role(std::string_view role);
 
 // SQLite.
 
