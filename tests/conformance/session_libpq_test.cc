@@ -29,10 +29,11 @@ class LibpqSession final : public ServiceSession {
     if (failed) throw std::runtime_error{PQerrorMessage(handle_)};
   }
   std::vector<Replacement> replacements() override {
-    return {{"PQreset", [this] { PQreset(handle_); }}, {"PQfinish", [this] {
-                                                          close();
-                                                          connect();
-                                                        }}};
+    const auto finish = [this] {
+      close();
+      connect();
+    };
+    return {{"PQreset", [this] { PQreset(handle_); }}, {"PQfinish", finish}};
   }
   void close() override { PQfinish(std::exchange(handle_, nullptr)); }
 
@@ -171,6 +172,75 @@ TEST_CASE("events are stored after a COMMIT by libpq, even if the connection is 
   f.service.close();
   CHECK(code_of([&] { tx.commit(); }) == ErrorCode::foreign_commit);
   CHECK(f.events() == "1");
+}
+
+TEST_CASE("a query that came row by row does not change what the next commit says") {
+  if (skipped_without_postgres()) return;
+  Fixture f;
+  for (const bool at_once : {false, true})
+    for (int i = 0; i < 2; ++i) {
+      Transaction tx{f.handle(), {.append_at_once = at_once}};
+      append(tx, charged());
+      REQUIRE(PQsendQuery(f.handle(), "SELECT generate_series(1, 3)") == 1);
+      REQUIRE(PQsetSingleRowMode(f.handle()) == 1);
+      while (PGresult* result = PQgetResult(f.handle())) PQclear(result);
+      tx.commit();
+    }
+  CHECK(f.events() == "4");
+  const Operation operation{.scope = "s", .key = "k", .fingerprint = fingerprint("x")};
+  for (const Outcome outcome : {Outcome::executed, Outcome::replayed})
+    CHECK(execute(f.handle(), operation, [&](Transaction& tx) {
+            append(tx, charged());
+            PQsendQuery(f.handle(), "SELECT generate_series(1, 3)");
+            PQsetSingleRowMode(f.handle());
+            while (PGresult* result = PQgetResult(f.handle())) PQclear(result);
+            return Reply{};
+          }).outcome == outcome);
+  CHECK(f.events() == "5");
+}
+
+TEST_CASE("a pipeline that the service began is left, and the transaction in it rolled back") {
+  if (skipped_without_postgres()) return;
+  Fixture f;
+  const auto begin_pipeline = [&](bool sync, int queries) {
+    REQUIRE(PQenterPipelineMode(f.handle()) == 1);
+    for (int i = 0; i < queries; ++i)
+      PQsendQueryParams(f.handle(), kCharge, 0, nullptr, nullptr, nullptr, nullptr, 0);
+    if (sync) PQpipelineSync(f.handle());
+  };
+  const auto is_left = [&] {
+    return PQpipelineStatus(f.handle()) == PQ_PIPELINE_OFF &&
+           PQtransactionStatus(f.handle()) == PQTRANS_IDLE;
+  };
+  for (const bool sync : {false, true})
+    for (const int queries : {0, 1, 3}) {
+      CAPTURE(sync);
+      CAPTURE(queries);
+      {
+        Transaction tx{f.handle()};
+        append(tx, charged());
+        begin_pipeline(sync, queries);
+      }
+      CHECK(is_left());
+      const Operation operation{.scope = "s", .key = "k", .fingerprint = fingerprint("x")};
+      CHECK(code_of([&] {
+              static_cast<void>(execute(f.handle(), operation, [&](Transaction& tx) {
+                append(tx, charged());
+                begin_pipeline(sync, queries);
+                return Reply{};
+              }));
+            }) == ErrorCode::invalid_argument);
+      CHECK(is_left());
+      CHECK_THROWS_AS(static_cast<void>(execute(f.handle(), operation,
+                                                [&](Transaction& tx) -> Reply {
+                                                  append(tx, charged());
+                                                  begin_pipeline(sync, queries);
+                                                  throw std::runtime_error{"deadline"};
+                                                })),
+                      std::runtime_error);
+      CHECK(is_left());
+    }
+  CHECK(f.events() == "0");
 }
 
 }  // namespace outseal::test

@@ -146,6 +146,86 @@ TEST_CASE("hooks that the service had before are gone, and set anew are its own 
   CHECK(commits == 1);
 }
 
+TEST_CASE("an interrupt that a statement of the service's keeps alive stops no rollback") {
+  Fixture f;
+  sqlite3_stmt* reading = nullptr;
+  REQUIRE(sqlite3_prepare_v2(f.handle(), "VALUES (1), (2), (3)", -1, &reading, nullptr) ==
+          SQLITE_OK);
+  const auto work = [&](Transaction& tx) {
+    f.service.run(kCharge);
+    append(tx, charged());
+    REQUIRE(sqlite3_step(reading) == SQLITE_ROW);
+    sqlite3_interrupt(f.handle());
+  };
+  const auto is_over = [&] { return sqlite3_get_autocommit(f.handle()) != 0; };
+  {
+    Transaction tx{f.handle()};
+    work(tx);
+    tx.rollback();
+    CHECK(is_over());
+  }
+  {
+    Transaction tx{f.handle()};
+    work(tx);
+  }
+  CHECK(is_over());
+  const Operation operation{.scope = "s", .key = "k", .fingerprint = fingerprint("x")};
+  CHECK_THROWS_AS(static_cast<void>(execute(f.handle(), operation,
+                                            [&](Transaction& tx) -> Reply {
+                                              work(tx);
+                                              throw std::runtime_error{"deadline"};
+                                            })),
+                  std::runtime_error);
+  CHECK(is_over());
+  const auto later = [&](Transaction& tx) {
+    work(tx);
+    return Reply{.verdict = Verdict::retryable_failure};
+  };
+  CHECK(execute(f.handle(), operation, later).outcome == Outcome::released);
+  CHECK(is_over());
+  sqlite3_finalize(reading);
+  CHECK(f.other.balance() == 100);
+  CHECK(f.other.events() == 0);
+}
+
+TEST_CASE("a transaction that cannot be rolled back is reported, and can never be committed") {
+  Fixture f;
+  const auto deny = [](void*, int action, const char* name, const char*, const char*, const char*) {
+    return action == SQLITE_TRANSACTION && std::string_view{name} == "ROLLBACK" ? SQLITE_DENY
+                                                                                : SQLITE_OK;
+  };
+  std::string told;
+  const Observer observer = [&](const Observation& what) {
+    if (const auto* unthrown = std::get_if<UnthrownError>(&what)) told = unthrown->error->message();
+  };
+  const auto leave = [&] {
+    Transaction tx{f.handle(), {.observer = observer}};
+    f.service.run(kCharge);
+    append(tx, charged());
+    sqlite3_set_authorizer(f.handle(), deny, nullptr);
+    CHECK(code_of([&] { tx.rollback(); }) == ErrorCode::storage);
+  };
+  leave();
+  CHECK(sqlite3_get_autocommit(f.handle()) == 0);
+  CHECK_THROWS(f.service.run("COMMIT"));  // Refused, which rolls it back.
+  CHECK(sqlite3_get_autocommit(f.handle()) != 0);
+  f.service.run(kCharge);  // From here on the session is the service's own again.
+  CHECK(f.other.balance() == 95);
+  {
+    sqlite3_set_authorizer(f.handle(), nullptr, nullptr);
+    Transaction tx{f.handle(), {.observer = observer}};
+    append(tx, charged());
+    sqlite3_set_authorizer(f.handle(), deny, nullptr);
+  }
+  CHECK(told == "the database does not let the transaction be rolled back");
+  sqlite3_set_authorizer(f.handle(), nullptr, nullptr);
+  f.service.run("ROLLBACK");
+  Transaction tx{f.handle()};
+  append(tx, charged());
+  tx.commit();
+  CHECK(f.other.events() == 1);
+}
+
 #ifdef OUTSEAL_FAULTS
 TEST_CASE("without its guard a closed handle is committed on") {
   CHECK_FALSE(passes_with_mutant("no_open_check", "nothing is committed on a handle that*"));

@@ -313,7 +313,9 @@ TEST_CASE("a URL that cannot be used says why") {
                                  "http://h/?outseal.ca_file=/nonexistent",
                                  "http://h/?outseal.secrets_file=/",
                                  "http://h/?outseal.proxy=socks5://p:1",
-                                 "http://h/?outseal.proxy=http://u:p@p:1"}) {
+                                 "http://h/?outseal.proxy=http://u:p@p:1",
+                                 "http://h/?outseal.proxy=http://p",
+                                 "http://h/?outseal.proxy=http://p:1/path?token=x"}) {
     CAPTURE(text);
     CHECK_THROWS_AS(options_of(text), Error);
   }

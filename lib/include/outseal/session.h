@@ -31,7 +31,8 @@ namespace outseal {
 /// - soci::session: close() and reconnect() are noticed. The session object itself must live.
 ///
 /// PostgreSQL: outseal's calls block even if the PGconn is in nonblocking mode. In pipeline mode,
-/// in a COPY, or with results that were not fetched it is refused.
+/// in a COPY, or with results that were not fetched it is refused; a rollback drops such results
+/// and leaves such a pipeline.
 /// SQLite: the handle must come from the same copy of SQLite that outseal is linked with; some
 /// builds of Qt bring another one.
 ///

@@ -164,6 +164,10 @@ class Transaction {
   ///         exception to tell them. Also if commit() has succeeded, and inside a handler of
   ///         execute(), as commit() does.
   /// @throws Error{foreign_commit} or Error{commit_in_doubt} as commit() does.
+  /// @throws Error{storage} if the database does not let it, for example SQLite because of an
+  ///         authorizer or a progress handler. SQLite then refuses the session's next COMMIT, so
+  ///         that nothing of it is ever committed. Statements that sqlite3_interrupt() has stopped
+  ///         are reset first: they would stop the rollback, too.
   void rollback();
 
   /// The implementation; opaque to users.

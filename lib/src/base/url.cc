@@ -34,13 +34,15 @@ int hex_value(char c) {
 void add_parameter(std::string_view what, std::string_view text,
                    std::map<std::string, std::string>& parameters) {
   const auto equals = text.find('=');
-  if (equals == 0 || equals == std::string_view::npos || equals + 1 == text.size())
+  if (equals == 0 || equals == std::string_view::npos)
     refuse(what, "a parameter behind '?' is not of the form name=value",
            "'?' begins the parameters: a path that contains one cannot be given");
   std::string name;
   std::string value;
   if (!percent_decode(text.substr(0, equals), name))
     refuse(what, "the name of a parameter has a '%' without two hexadecimal digits");
+  if (equals + 1 == text.size())
+    refuse(what, "parameter \"" + name + "\" is empty", "give it a value, or leave it out");
   if (!percent_decode(text.substr(equals + 1), value))
     refuse(what, "parameter \"" + name + "\" has a '%' without two hexadecimal digits");
   if (!parameters.emplace(name, value).second)

@@ -103,7 +103,10 @@ class Execution {
   std::optional<Input> carry_out(const Complete& /*complete*/) {
     return Completed{store_->complete(*reply_)};
   }
-  std::optional<Input> carry_out(const Answer& /*answer*/) { return std::nullopt; }
+  std::optional<Input> carry_out(const Answer& answer) {
+    if (answer.outcome == Outcome::released) tx_.impl().rollback();
+    return std::nullopt;
+  }
   [[noreturn]] std::optional<Input> carry_out(const Fail& fail);
 
   /// Runs the handler, and makes sure that its transaction may be completed.

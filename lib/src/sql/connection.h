@@ -110,7 +110,8 @@ class OwnTransaction {
   virtual void commit(std::chrono::milliseconds wait, std::span<Statement* const> last,
                       bool proven) = 0;
   /// Rolls back what is still ours and nothing else.
-  virtual void rollback() noexcept = 0;
+  /// @returns false if the database does not let it. Until it does, SQLite commits nothing.
+  virtual bool rollback() noexcept = 0;
   /// Goes back to the savepoint that set_savepoint() has set, also out of a failed transaction.
   virtual void rollback_to_handler() = 0;
 
@@ -199,7 +200,7 @@ class Connection {
   /// Marks the transaction that the session is in.
   virtual std::unique_ptr<JoinedTransaction> join_open() = 0;
   /// Reads what the session has sent a statement for and has not fetched, so that a COMMIT among it
-  /// is noticed (PostgreSQL). A COPY is left as it is.
+  /// is noticed, and ends a pipeline (PostgreSQL). A COPY is left as it is.
   virtual void discard_results() noexcept {}
   /// @throws Error{invalid_argument} if the session is in the middle of something that lets no
   ///         statement in: pipeline mode, COPY, rows that were not fetched (PostgreSQL).

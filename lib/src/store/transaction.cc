@@ -207,7 +207,12 @@ void Transaction::Impl::rollback() {
   if (now == State::committed) settle_foreign_commit("rollback");
   if (now == State::prepared || now == State::in_doubt) give_up("rollback", now);
   const Release release{own};
-  own->rollback();
+  if (!own->rollback())
+    throw Error{ErrorCode::storage,
+                "rollback",
+                "the database does not let the transaction be rolled back",
+                {.hint = "see what interrupts or forbids ROLLBACK on the session, and send it, or"
+                         " close the session"}};
 }
 
 /// From here on the session is the service's own again.

@@ -83,17 +83,19 @@ std::string Parameters::word(std::string_view name) const {
 
 std::ifstream Parameters::open_file(std::string_view name) const {
   const std::string path = url_.text(name);
-  std::ifstream file{path};
   const auto refuse = [&](const std::string& what, const std::string& hint) {
     throw Error{ErrorCode::invalid_config,
                 url_.scheme + " URL",
                 std::string{name} + " " + what + ": " + path,
                 {.hint = hint}};
   };
-  // A folder can be opened, but not read.
+  // A pipe would be waited for, and is empty when the file is read again.
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    refuse("is not a regular file", "give the path of a file that the relay may read");
+  std::ifstream file{path};
   if (!file || file.peek() == std::ifstream::traits_type::eof())
     refuse("cannot be read or is empty", "give the path of a file that the relay may read");
-  struct stat info {};
   if (row_of(name).kind == Parameter::Kind::secret_file &&
       (::stat(path.c_str(), &info) != 0 || (info.st_mode & (S_IROTH | S_IWOTH)) != 0))
     refuse("holds a secret that every user of this system can read or change",

@@ -45,6 +45,11 @@ class FileKind final : public SinkKind {
                   .parameters = FileSinkOptions::parameters()}} {}
 
   std::unique_ptr<Sink> make(const Url& url, const SinkContext& context) const override {
+    if (url.rest.ends_with(kLockSuffix))
+      throw Error{ErrorCode::invalid_argument,
+                  "sink",
+                  "\"" + url.redacted() + "\" is the lock file of another sink",
+                  {.hint = "give a path that does not end in " + std::string{kLockSuffix}}};
     const auto options = FileSinkOptions::from(url);
     return std::make_unique<FileSink>(path_of(url), context.event_source, options);
   }

@@ -130,7 +130,7 @@ std::optional<OpenResult> FileSink::take_lock() {
                       .detail = path_ + " is not a regular file",
                       .hint = "give the path of a file itself, not of a folder, link or device"};
   if (::access(folder_.c_str(), W_OK | X_OK) != 0) return cannot_open(folder_);
-  const std::string path = path_ + ".lock";
+  const std::string path = path_ + std::string{kLockSuffix};
   lock_ = Descriptor{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kFileMode)};
   if (!lock_) return cannot_open(path);
   if (mutant("no_sink_condition")) return std::nullopt;

@@ -25,6 +25,9 @@
 
 namespace outseal::sinks {
 
+/// Behind the sink's path: the file whose lock keeps other writers out.
+inline constexpr std::string_view kLockSuffix = ".lock";
+
 /// Threads: as Sink says.
 class FileSink final : public Sink {
  public:

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <functional>
 
+#include "base/text.h"
 #include "outseal/error.h"
 #include "sinks/http/endpoint.h"
 #include "sinks/http/signature.h"
@@ -180,7 +181,7 @@ std::string proxy_of(const Parameters& given) {
   if (proxy.empty()) return proxy;
   const auto origin = HttpOrigin::of(proxy);
   if (!origin || (origin->scheme != "http" && origin->scheme != "https") || origin->has_user ||
-      !is_port(origin->port))
+      !is_port(origin->port) || lower_case(proxy) != origin->to_string())
     refuse("outseal.proxy is not a URL of the form http://host:port",
            "http and https proxies that want no password can be used");
   return proxy;

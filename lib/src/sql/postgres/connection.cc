@@ -137,8 +137,21 @@ void PgConnection::require_idle(std::string_view operation) const {
                 {.hint = "end the COPY, or fetch all results, before outseal uses the session"}};
 }
 
+/// What it was told stays told: a COMMIT in it counts.
+void PgConnection::leave_pipeline() noexcept {
+  if (PQexitPipelineMode(handle_) != 0 || PQpipelineSync(handle_) == 0) return;
+  while (PQstatus(handle_) == CONNECTION_OK) {
+    const Result result{PQgetResult(handle_)};
+    const bool may_be_last =
+        result == nullptr || PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC;
+    if (may_be_last && PQexitPipelineMode(handle_) != 0) return;
+  }
+}
+
 void PgConnection::discard_results() noexcept {
-  if (status() != PQTRANS_ACTIVE || PQpipelineStatus(handle_) != PQ_PIPELINE_OFF) return;
+  if (status() == PQTRANS_UNKNOWN) return;
+  leave_pipeline();
+  if (status() != PQTRANS_ACTIVE) return;
   while (const Result result{PQgetResult(handle_)}) {
     const ExecStatusType kind = PQresultStatus(result.get());
     if (kind == PGRES_COPY_IN || kind == PGRES_COPY_OUT || kind == PGRES_COPY_BOTH) return;

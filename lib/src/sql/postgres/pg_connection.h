@@ -128,6 +128,8 @@ class PgConnection final : public Connection, public Runner {
   /// The connection stays in pipeline mode until collect_all().
   std::vector<Answer> send_all(std::span<const Step> steps);
   void collect_all(std::span<const Answer> answers, std::string_view operation);
+  void leave_pipeline() noexcept;
+  Result next_answer();
   void take_answer(const Answer& answer, std::optional<Error>& failure, std::string_view operation);
 
   PGconn* handle_;

@@ -140,9 +140,18 @@ void PgConnection::collect_all(std::span<const Answer> answers, std::string_view
   if (failure) throw Error{*failure};
 }
 
+/// The whole answer to a statement in a pipeline. The first one there inherits the mode of a query
+/// of the service's that came row by row, or in chunks: then its one row comes before its end.
+Result PgConnection::next_answer() {
+  Result result{PQgetResult(handle_)};
+  if (!is_part(result.get())) return result;
+  Result end{PQgetResult(handle_)};
+  return is_fine(end.get()) ? std::move(result) : std::move(end);
+}
+
 void PgConnection::take_answer(const Answer& answer, std::optional<Error>& failure,
                                std::string_view operation) {
-  Result result{PQgetResult(handle_)};
+  Result result = next_answer();
   if (result == nullptr ||
       (!is_fine(result.get()) && PQresultStatus(result.get()) != PGRES_PIPELINE_ABORTED)) {
     if (!failure) {

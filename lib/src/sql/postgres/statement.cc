@@ -132,9 +132,15 @@ bool is_conflict(std::string_view state) {
   return rule != nullptr && rule->code == ErrorCode::conflict;
 }
 
+bool is_part(const PGresult* result) {
+  constexpr int kChunk = 12;  // PGRES_TUPLES_CHUNK, since libpq 17.
+  const ExecStatusType status = PQresultStatus(result);
+  return status == PGRES_SINGLE_TUPLE || static_cast<int>(status) == kChunk;
+}
+
 bool is_fine(const PGresult* result) {
   const ExecStatusType status = PQresultStatus(result);
-  return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+  return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || is_part(result);
 }
 
 Error error_of(PGconn* connection, const PGresult* result, std::string_view operation) {

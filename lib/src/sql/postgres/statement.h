@@ -27,6 +27,8 @@ Error error_of(PGconn* connection, const PGresult* result, std::string_view oper
 /// Whether an SQLSTATE means that the transaction may succeed when it is run again.
 bool is_conflict(std::string_view state);
 
+/// Whether `result` is one row, or some, of an answer that goes on.
+bool is_part(const PGresult* result);
 /// Whether `result` is an answer to a statement that worked.
 bool is_fine(const PGresult* result);
 

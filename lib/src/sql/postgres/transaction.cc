@@ -60,14 +60,16 @@ class PgTransaction final : public OwnTransaction {
     }
   }
 
-  void rollback() noexcept override {
+  bool rollback() noexcept override {
     try {
       const State now = state();
-      if (now != State::open && now != State::failed) return;
+      if (now != State::open && now != State::failed) return true;
       connection_.rollback();
+      if (connection_.in_transaction()) return false;
       ended_ = State::rolled_back;
     } catch (const std::exception&) {  // The connection is gone, and the transaction with it.
     }
+    return true;
   }
 
   void rollback_to_handler() override {

@@ -33,6 +33,8 @@ struct SessionActivity {
   std::uint64_t rollbacks = 0;    ///< How many there were on the handle.
   std::uint64_t commits = 0;      ///< The same, up to the one that is tried.
   std::optional<unsigned> tried;  ///< The data's version when a COMMIT was last tried.
+  /// Itself, while a transaction of ours that could not be rolled back is left to the session.
+  std::shared_ptr<SessionActivity> left;
 
   explicit SessionActivity(sqlite3* watched) : handle{watched} { set_hooks(); }
   ~SessionActivity() {
@@ -70,8 +72,10 @@ struct SessionActivity {
   }
   static void on_rollback(void* self) {
     if (mutant("no_rollback_hook")) return;
-    static_cast<SessionActivity*>(self)->ended = true;
-    ++static_cast<SessionActivity*>(self)->rollbacks;
+    auto& activity = *static_cast<SessionActivity*>(self);
+    activity.ended = true;
+    ++activity.rollbacks;
+    if (activity.left != nullptr) activity.current = nullptr;
   }
 };
 
@@ -82,7 +86,10 @@ std::shared_ptr<SessionActivity> activity_of(sqlite3* handle) {
   const std::lock_guard lock{mutex};
   std::weak_ptr<SessionActivity>& known = activities[handle];
   std::shared_ptr<SessionActivity> activity = known.lock();
-  if (activity != nullptr) return activity;
+  if (activity != nullptr) {
+    if (activity->current == nullptr) activity->left.reset();
+    return activity;
+  }
   // Only here, so that a service with many short connections does not fill it.
   if (activities.size() > 1'024)
     std::erase_if(activities, [&](const auto& entry) {
@@ -140,6 +147,18 @@ void require_atomic(Connection& connection, sqlite3* handle) {
                "journal_mode=DELETE and synchronous=FULL"}};
 }
 
+/// After the last statement, which has failed.
+bool is_interrupted(sqlite3* handle) { return sqlite3_errcode(handle) == SQLITE_INTERRUPT; }
+
+/// An interrupt lasts, and stops a ROLLBACK as well, until no statement is at work any more. One of
+/// the service's that is reset here would have failed with its next step.
+/// Source: sqlite.org, "Interrupt A Long-Running Query".
+void reset_statements(sqlite3* handle) {
+  for (sqlite3_stmt* each = sqlite3_next_stmt(handle, nullptr); each != nullptr;
+       each = sqlite3_next_stmt(handle, each))
+    if (sqlite3_stmt_busy(each) != 0) sqlite3_reset(each);
+}
+
 class SqliteTransaction final : public OwnTransaction {
  public:
   SqliteTransaction(Connection& connection, sqlite3* handle)
@@ -148,11 +167,12 @@ class SqliteTransaction final : public OwnTransaction {
         activity_{activity_of(handle)},
         version_{data_version(handle)} {
     activity_->set_hooks();
+    activity_->left.reset();  // It has ended, or this one could not have begun.
     activity_->current = this;
     activity_->refused = activity_->ended = false;
   }
   ~SqliteTransaction() override {
-    if (activity_->current == this) activity_->current = nullptr;
+    if (activity_->current == this && activity_->left == nullptr) activity_->current = nullptr;
   }
   SqliteTransaction(const SqliteTransaction&) = delete;
   SqliteTransaction& operator=(const SqliteTransaction&) = delete;
@@ -191,8 +211,16 @@ class SqliteTransaction final : public OwnTransaction {
     connection_.commit(wait, last);
   }
 
-  void rollback() noexcept override {
-    if (state() == State::open) connection_.rollback();
+  bool rollback() noexcept override {
+    if (state() != State::open || !is_open(handle_)) return true;  // A handle's end is its end.
+    connection_.rollback();
+    if (connection_.in_transaction() && is_interrupted(handle_)) {
+      reset_statements(handle_);
+      connection_.rollback();
+    }
+    if (!connection_.in_transaction()) return true;
+    activity_->left = activity_;  // Whatever the session does next, its COMMIT is refused.
+    return false;
   }
 
   void rollback_to_handler() override {
