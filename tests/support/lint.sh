@@ -11,7 +11,7 @@ case "${1:-}" in
     find lib tools tests examples -name '*.h' -o -name '*.cc' | sort |
       xargs clang-format --dry-run -Werror ;;
   tidy)
-    # The slow part is parsing SOCI's and Boost's headers once per file: one file per process.
+    # The slow part is parsing headers once per file: one file per process.
     find lib/src tools examples -name '*.cc' | sort |
       xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p "$2" ;;
   *) echo "usage: lint.sh format | tidy BUILD_DIR" >&2; exit 2 ;;
