@@ -142,9 +142,8 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "stay."},
     {Option::journal_retention_s, "journal-retention-s", "N", number, everywhere,
      in_s(RetentionOptions::kJournal),
-     "How long the rows of acknowledged batches stay; 0 keeps them for ever. The reconciler "
-     "compares "
-     "the sink with them.",
+     "How long the rows of acknowledged batches stay, and those of events that are still in the "
+     "outbox longer; 0 keeps them for ever. The reconciler compares the sink with them.",
      may},
     {Option::retention_step_rows, "retention-step-rows", "N", number, everywhere,
      count(RetentionOptions::kStepRows),

@@ -55,6 +55,16 @@ std::vector<LogRow> list_log(Connection& connection, const LogPart& part) {
   return list_rows(connection, kListLog, read, part.old_before_ms, part.rows_max, part.after);
 }
 
+const Text kFindOldestEventTime{
+    .name = "find_oldest_event_time",
+    .sqlite = "SELECT created_at FROM outseal_outbox ORDER BY seq LIMIT 1",
+    .postgres = "SELECT created_at FROM outseal.outbox ORDER BY seq LIMIT 1",
+    .setting = {OUTSEAL_PIN_ORDER, true}};
+
+std::optional<std::int64_t> find_oldest_event_time(Connection& connection) {
+  return find_row(connection, kFindOldestEventTime, column<std::int64_t>);
+}
+
 // [seq, ...] or {seq, ...}
 const Text kDeleteEvents{
     .name = "delete_events",

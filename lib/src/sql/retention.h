@@ -35,6 +35,9 @@ struct LogPart {
 };
 std::vector<LogRow> list_log(Connection& connection, const LogPart& part);
 
+/// When the event with the lowest number was made; nothing if there is none.
+std::optional<std::int64_t> find_oldest_event_time(Connection& connection);
+
 /// @returns how many went: a trigger of somebody's may keep some.
 std::uint64_t delete_events(Connection& connection, std::span<const Seq> seqs);
 /// How many of them are there.

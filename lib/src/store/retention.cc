@@ -16,6 +16,8 @@ constexpr std::chrono::milliseconds kWriteWait{1'000};
 /// Pages that one step looks at in search of something to remove.
 constexpr int kPagesMax = 10;
 constexpr std::uint32_t kPageRowsMin = 500;
+/// By how much an event with a higher number may be older: both are set while a row is inserted.
+constexpr std::chrono::milliseconds kOrderMargin{60'000};
 
 /// Notes why an old event stays.
 void count_kept(RetentionProgress& progress, const LogRow& row, Passage passage) {
@@ -75,10 +77,12 @@ std::uint64_t delete_passed(sql::Connection& connection, const RetentionOptions&
   return delete_chosen(connection, chosen, progress);
 }
 
+/// A batch that was acknowledged before the oldest event was made tells of none that is left.
 std::uint64_t delete_journal(sql::Connection& connection, std::string_view subscription,
                              const RetentionOptions& options) {
-  const std::int64_t before =
-      connection.now_ms() - std::max(options.journal, options.events).count();
+  std::int64_t before = connection.now_ms() - options.journal.count();
+  if (const auto oldest = sql::find_oldest_event_time(connection))
+    before = std::min(before, *oldest - kOrderMargin.count());
   return static_cast<std::uint64_t>(
       sql::delete_journal_before(connection, subscription, before, options.step_rows));
 }

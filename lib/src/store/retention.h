@@ -34,9 +34,9 @@ struct RetentionOptions {
   /// Events that are older than this go once every subscription has passed them. 0 keeps them for
   /// ever. They are what a lost sink is rebuilt from.
   std::chrono::milliseconds events = kEvents.fallback;
-  /// Journal rows acknowledged longer ago than this go, but none that is younger than the events:
-  /// it may be the evidence that one of these was bound. 0 keeps them for ever. They are what the
-  /// reconciler compares the sink with.
+  /// Journal rows acknowledged longer ago than this go, but none that may be the evidence that an
+  /// event in the outbox was bound, however long that one stays. 0 keeps them for ever. They are
+  /// what the reconciler compares the sink with.
   std::chrono::milliseconds journal = kJournal.fallback;
   /// Rows per transaction, at most: larger steps hold the write lock longer.
   std::uint32_t step_rows = kStepRows.fallback;
