@@ -177,13 +177,16 @@ TEST_CASE("events are stored after a COMMIT by libpq, even if the connection is 
 TEST_CASE("a query that came row by row does not change what the next commit says") {
   if (skipped_without_postgres()) return;
   Fixture f;
+  const auto query_row_by_row = [&] {
+    REQUIRE(PQsendQuery(f.handle(), "SELECT generate_series(1, 3)") == 1);
+    REQUIRE(PQsetSingleRowMode(f.handle()) == 1);
+    while (PGresult* result = PQgetResult(f.handle())) PQclear(result);
+  };
   for (const bool at_once : {false, true})
     for (int i = 0; i < 2; ++i) {
       Transaction tx{f.handle(), {.append_at_once = at_once}};
       append(tx, charged());
-      REQUIRE(PQsendQuery(f.handle(), "SELECT generate_series(1, 3)") == 1);
-      REQUIRE(PQsetSingleRowMode(f.handle()) == 1);
-      while (PGresult* result = PQgetResult(f.handle())) PQclear(result);
+      query_row_by_row();
       tx.commit();
     }
   CHECK(f.events() == "4");
@@ -191,9 +194,7 @@ TEST_CASE("a query that came row by row does not change what the next commit say
   for (const Outcome outcome : {Outcome::executed, Outcome::replayed})
     CHECK(execute(f.handle(), operation, [&](Transaction& tx) {
             append(tx, charged());
-            PQsendQuery(f.handle(), "SELECT generate_series(1, 3)");
-            PQsetSingleRowMode(f.handle());
-            while (PGresult* result = PQgetResult(f.handle())) PQclear(result);
+            query_row_by_row();
             return Reply{};
           }).outcome == outcome);
   CHECK(f.events() == "5");

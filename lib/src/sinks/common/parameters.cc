@@ -21,6 +21,11 @@ std::string bytes_text(std::uint64_t bytes) {
   return unit == 0 ? number : number + " (" + std::to_string(bytes) + " " + kUnits[unit] + ")";
 }
 
+/// A value of the parameter `name`, for humans.
+std::string number_text(std::string_view name, std::uint64_t number) {
+  return name.find("bytes") == std::string_view::npos ? std::to_string(number) : bytes_text(number);
+}
+
 }  // namespace
 
 std::string_view Parameter::kind_name() const {
@@ -35,9 +40,7 @@ std::vector<std::string> Parameter::word_list() const {
 }
 
 std::string Parameter::default_text() const {
-  if (kind != Kind::number) return std::string{otherwise};
-  return name.find("bytes") == std::string_view::npos ? std::to_string(fallback)
-                                                      : bytes_text(fallback);
+  return kind == Kind::number ? number_text(name, fallback) : std::string{otherwise};
 }
 
 std::string Parameter::range_text() const {
@@ -49,9 +52,7 @@ std::string Parameter::range_text() const {
   if (kind == Kind::file) return "a file";
   if (kind == Kind::secret_file) return "a file with a secret";
   if (kind == Kind::text) return {};
-  if (name.find("bytes") != std::string_view::npos)
-    return bytes_text(min) + " to " + bytes_text(max);
-  return std::to_string(min) + " to " + std::to_string(max);
+  return number_text(name, min) + " to " + number_text(name, max);
 }
 
 Parameters::Parameters(const Url& url, std::span<const Parameter> rows, OtherParameters others)
