@@ -1,33 +1,43 @@
 -- Idempotency records: what a key has already done and what it answered.
 --
--- A one-transaction operation inserts one completed row and never updates it: one tuple, no dead
--- one before the purge, full pages. An operation with external effects inserts it as in_progress,
+-- A one-transaction operation inserts one completed row and never updates it before the purge: one
+-- tuple, no dead one, full pages. An operation with external effects inserts it as in_progress,
 -- with a lease and a fence, and completes it later.
 --
 -- Columns of a fixed width stand first: no byte is lost to alignment on the service's hot path. A
 -- large body goes to the TOAST table, which only a replay reads.
 CREATE TABLE outseal.idempotency (
-  -- A record in progress never expires.
   created_at    timestamptz NOT NULL,
   completed_at  timestamptz,
+  -- Until when the key is known. NULL while it is not final: such a record never expires.
   expires_at    timestamptz,
+  -- When the purge has next to do with it: at the end of the response's retention it drops the body
+  -- and puts expires_at here; then it removes the record. NULL while it is not final.
+  purge_at      timestamptz,
   -- Only in progress: until when somebody works on it by the database's clock, and the fencing
-  -- token that a finish must show. Who it is stands below.
+  -- token that a finish must show; 0 for a one-transaction operation. Who it is stands below.
   lease_until   timestamptz,
   fence         bigint      NOT NULL DEFAULT 0,
   attempts      integer     NOT NULL DEFAULT 1,
-  -- The reply that a duplicate gets back, byte for byte, with content_type and body; NULL while in
-  -- progress.
+  -- Which canonical form the fingerprint is of; the service's own number.
+  fingerprint_version integer NOT NULL DEFAULT 1,
+  -- The reply that a duplicate gets back, byte for byte, with content_type, reply_headers and body;
+  -- NULL while in progress. A final record whose body is NULL answers "expired".
   status        integer,
-  -- SHA-256 over scope, principal and key, each with its length before it. The raw key is a secret
-  -- of the client's and is stored nowhere.
+  -- SHA-256 over scope, principal and key, each with its length before it; behind the key's own 48
+  -- bits of time if it has them (UUIDv7, ULID). The raw key is a secret of the client's and is
+  -- stored nowhere.
   key_hash      bytea       NOT NULL,
   -- SHA-256 of the request's meaning: the same key with another one is refused.
   fingerprint   bytea       NOT NULL,
+  -- 128 random bits that, behind key_hash, make the handle that a client is given in place of its
+  -- key. NULL for a one-transaction operation.
+  handle        bytea,
   scope         text        NOT NULL COLLATE "C",
   state         text        NOT NULL COLLATE "C",
   lease_owner   text,
   content_type  text        COLLATE "C",
+  reply_headers text,  -- A JSON object of strings; NULL for none.
   body          bytea,
   CONSTRAINT idempotency_pk PRIMARY KEY (key_hash)
 ) WITH (
@@ -50,32 +60,40 @@ AS $$
 DECLARE
   violated pg_catalog.text;
 BEGIN
-  IF pg_catalog.octet_length(NEW.key_hash) OPERATOR(pg_catalog.=) 32
+  IF pg_catalog.octet_length(NEW.key_hash) OPERATOR(pg_catalog.=) ANY ('{32,38}')
     AND pg_catalog.octet_length(NEW.fingerprint) OPERATOR(pg_catalog.=) 32
     AND pg_catalog.octet_length(NEW.scope) OPERATOR(pg_catalog.<=) 255
     AND NEW.scope OPERATOR(pg_catalog.<>) ''
     AND NEW.state OPERATOR(pg_catalog.=) ANY ('{succeeded,failed}')
     AND pg_catalog.num_nulls(NEW.status, NEW.body, NEW.content_type, NEW.completed_at,
-                             NEW.expires_at) OPERATOR(pg_catalog.=) 0
-    AND NEW.attempts OPERATOR(pg_catalog.=) 1 AND NEW.lease_until IS NULL THEN
+                             NEW.expires_at, NEW.purge_at) OPERATOR(pg_catalog.=) 0
+    AND NEW.fence OPERATOR(pg_catalog.=) 0 AND NEW.attempts OPERATOR(pg_catalog.=) 1
+    AND NEW.lease_until IS NULL AND NEW.handle IS NULL THEN
     RETURN NEW;
   END IF;
   violated := CASE
-    WHEN pg_catalog.octet_length(NEW.key_hash) OPERATOR(pg_catalog.<>) 32
+    WHEN pg_catalog.octet_length(NEW.key_hash) OPERATOR(pg_catalog.<>) ALL ('{32,38}')
       THEN 'idempotency_key_hash_length'
     WHEN pg_catalog.octet_length(NEW.fingerprint) OPERATOR(pg_catalog.<>) 32
       THEN 'idempotency_fingerprint_length'
+    WHEN pg_catalog.octet_length(NEW.handle) OPERATOR(pg_catalog.<>) 16
+      THEN 'idempotency_handle_length'
     WHEN pg_catalog.octet_length(NEW.scope) OPERATOR(pg_catalog.>) 255
       OR NEW.scope OPERATOR(pg_catalog.=) '' THEN 'idempotency_scope_length'
+    WHEN pg_catalog.octet_length(NEW.lease_owner) OPERATOR(pg_catalog.>) 1024
+      THEN 'idempotency_lease_owner_length'
     WHEN NEW.attempts OPERATOR(pg_catalog.<) 1 THEN 'idempotency_attempts_positive'
     WHEN NEW.state IS NULL THEN NULL
     WHEN NEW.state OPERATOR(pg_catalog.=) ANY ('{succeeded,failed}') THEN
-      CASE WHEN pg_catalog.num_nulls(NEW.status, NEW.body, NEW.content_type, NEW.completed_at,
-                                     NEW.expires_at) OPERATOR(pg_catalog.>) 0
+      CASE WHEN pg_catalog.num_nulls(NEW.status, NEW.completed_at, NEW.expires_at, NEW.purge_at)
+                  OPERATOR(pg_catalog.>) 0
+                -- Without a body: its retention has passed.
+                OR (NEW.body IS NULL) OPERATOR(pg_catalog.<>) (NEW.content_type IS NULL)
         THEN 'idempotency_final_has_reply' END
     WHEN NEW.state OPERATOR(pg_catalog.<>) ALL ('{in_progress,unknown}')
       THEN 'idempotency_state_known'
-    WHEN NEW.expires_at IS NOT NULL THEN 'idempotency_open_never_expires'
+    WHEN pg_catalog.num_nonnulls(NEW.expires_at, NEW.purge_at) OPERATOR(pg_catalog.>) 0
+      THEN 'idempotency_open_never_expires'
     WHEN NEW.created_at OPERATOR(pg_catalog.<) '1970-01-01 00:00:00+00'
       OR greatest(NEW.created_at, NEW.lease_until) OPERATOR(pg_catalog.>=) '10000-01-01 00:00:00+00'
       THEN 'idempotency_open_has_times'
@@ -92,39 +110,61 @@ REVOKE ALL ON FUNCTION outseal.check_record() FROM PUBLIC;
 CREATE TRIGGER idempotency_check BEFORE INSERT OR UPDATE ON outseal.idempotency
 FOR EACH ROW EXECUTE FUNCTION outseal.check_record();
 
--- Purge walks the expired ones, the reconciler the open ones, which have NULL here; both touch only
--- what they look for. One index, without a predicate: each INSERT pays for both.
-CREATE INDEX idempotency_expires ON outseal.idempotency (expires_at, created_at);
+-- Purge walks those that are due, the reconciler the open ones, which have NULL here; both touch
+-- only what they look for. One index, without a predicate: each INSERT pays for both.
+CREATE INDEX idempotency_purge ON outseal.idempotency (purge_at, created_at);
 
 -- External side effects of an operation, written down before they are tried.
 CREATE TABLE outseal.effect (
   id            bigint      NOT NULL GENERATED BY DEFAULT AS IDENTITY (CACHE 1),
+  -- What was asked for, to be compared with what the provider did.
+  amount_minor  bigint,
+  fence         bigint      NOT NULL DEFAULT 0,
+  -- Grows with each change: whoever decides names the version that was looked at.
+  version       bigint      NOT NULL DEFAULT 1,
+  intended_at   timestamptz NOT NULL,
+  -- When the first and the last request may have left, by the database's clock; NULL if it is
+  -- proven that none has.
+  first_sent_at timestamptz,
+  last_sent_at  timestamptz,
+  -- Until when the same provider key may be sent again; NULL if never.
+  rerun_until   timestamptz,
+  settled_at    timestamptz,
+  attempts      integer     NOT NULL DEFAULT 0,
   operation     bytea       NOT NULL,  -- key_hash of the operation
+  request_hash  bytea       NOT NULL,  -- SHA-256 of the request: a name is not used for two.
   name          text        NOT NULL COLLATE "C",  -- which of its effects, for example 'charge'
   provider      text        NOT NULL COLLATE "C",  -- whom we call, for example 'stripe'
   -- The idempotency key sent to the provider. Stable over retries and takeovers.
   provider_key  text        NOT NULL COLLATE "C",
+  policies      text        NOT NULL COLLATE "C",  -- in order, for example 'rerun,ask,hand_over'
   state         text        NOT NULL COLLATE "C",
+  currency      text        COLLATE "C",
   -- The provider's own name for the outcome, for example a charge id.
   external_ref  text        COLLATE "C",
-  -- What was asked for, to be compared with what the provider did.
-  amount_minor  bigint,
-  currency      text        COLLATE "C",
   attributes    jsonb       NOT NULL DEFAULT '{}',
-  fence         bigint      NOT NULL DEFAULT 0,
-  attempts      integer     NOT NULL DEFAULT 0,
-  intended_at   timestamptz NOT NULL,
-  settled_at    timestamptz,
+  response      bytea,      -- What the call returned: a resumed operation gets it again.
+  compensation  text,       -- The event that undoes it, as JSON; NULL for none.
+  -- Who decided on it, and on what evidence, if it was not the call itself.
+  decided_by    text,
+  evidence      text,
   CONSTRAINT effect_pk PRIMARY KEY (id),
   CONSTRAINT effect_name_unique UNIQUE (operation, name),
-  CONSTRAINT effect_operation_length CHECK (octet_length(operation) = 32),
+  CONSTRAINT effect_operation_length CHECK (octet_length(operation) IN (32, 38)),
+  CONSTRAINT effect_request_hash_length CHECK (octet_length(request_hash) = 32),
   -- The reconciler reads them all.
-  CONSTRAINT effect_texts_length CHECK (octet_length(name) <= 255 AND octet_length(provider) <= 255
-    AND octet_length(provider_key) <= 255 AND octet_length(external_ref) <= 1024),
+  CONSTRAINT effect_texts_length CHECK (octet_length(name) BETWEEN 1 AND 255
+    AND octet_length(provider) <= 255 AND octet_length(provider_key) <= 255
+    AND octet_length(policies) <= 255 AND octet_length(external_ref) <= 1024
+    AND octet_length(decided_by) <= 1024 AND octet_length(evidence) <= 16384),
   CONSTRAINT effect_attributes_length CHECK (octet_length(attributes::text) <= 16384),
-  CONSTRAINT effect_state_known CHECK (state IN ('intended', 'confirmed', 'failed', 'unknown')),
+  CONSTRAINT effect_response_length CHECK (octet_length(response) <= 1048576),
+  CONSTRAINT effect_compensation_length CHECK (octet_length(compensation) <= 2097152),
+  CONSTRAINT effect_state_known CHECK (state IN ('intended', 'confirmed', 'not_applied', 'failed',
+    'unknown', 'applied', 'abandoned', 'disputed')),
   CONSTRAINT effect_currency_length CHECK (currency IS NULL OR length(currency) = 3),
   CONSTRAINT effect_amount_has_currency CHECK ((amount_minor IS NULL) = (currency IS NULL)),
+  CONSTRAINT effect_amount_not_negative CHECK (amount_minor >= 0),
   CONSTRAINT effect_attributes_is_object CHECK (jsonb_typeof(attributes) = 'object')
 );
 
@@ -132,7 +172,7 @@ CREATE TABLE outseal.effect (
 -- see, not something to be refused after it has happened.
 CREATE INDEX effect_provider_key ON outseal.effect (provider, provider_key);
 CREATE INDEX effect_open ON outseal.effect (intended_at)
-  WHERE state IN ('intended', 'unknown');
+  WHERE state IN ('intended', 'unknown', 'disputed');
 
 -- Producers delete nothing themselves: with that privilege they could make another service's key
 -- execute again, or LOCK the table. These two take away what has expired, and only that; each
