@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 
 #include "outseal/error.h"
 
@@ -63,6 +64,13 @@ std::string sha256(std::string_view bytes) {
   Sha256 hash;
   hash.add(bytes);
   return hash.finish();
+}
+
+std::string random_bytes(std::size_t count) {
+  std::string bytes(count, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) != 1)
+    throw Error{ErrorCode::internal, "random", "the system gives no randomness"};
+  return bytes;
 }
 
 std::string to_hex(std::string_view bytes) {

@@ -1,4 +1,4 @@
-// SHA-256 over OpenSSL.
+// SHA-256 and random bytes, over OpenSSL.
 #pragma once
 
 #include <cstddef>
@@ -38,6 +38,10 @@ class Sha256 {
 
 /// SHA-256 of `bytes`, 32 raw bytes.
 std::string sha256(std::string_view bytes);
+
+/// Bytes that nobody can guess.
+/// @throws Error{internal} if the system gives no randomness.
+std::string random_bytes(std::size_t count);
 
 /// Lower-case hexadecimal text of `bytes`.
 std::string to_hex(std::string_view bytes);
