@@ -177,7 +177,7 @@ TEST_CASE("nothing is decided while a request may be on its way to a provider wi
   CHECK(f.provider.asked == 1);
 }
 
-TEST_CASE("a call's answers settle the effect, or leave it as it was") {
+TEST_CASE("answers of a call settle the effect, or leave it as it was") {
   EffectFixture f;
   const auto run = [&] {
     return outseal::execute(
@@ -287,6 +287,6 @@ TEST_CASE("without a window, a proof or a wait a request is sent twice") {
   CHECK_FALSE(passes_with_mutant("no_amount_check", "each answer to a question*"));
   CHECK_FALSE(passes_with_mutant("in_flight_ignored", "nothing is decided while*"));
   CHECK_FALSE(passes_with_mutant("in_flight_ignored", "each answer to a cancellation*"));
-  CHECK_FALSE(passes_with_mutant("not_sent_forgets", "a call's answers settle*"));
+  CHECK_FALSE(passes_with_mutant("not_sent_forgets", "answers of a call settle*"));
 }
 #endif

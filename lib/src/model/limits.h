@@ -22,5 +22,6 @@ inline constexpr std::size_t kEffectResponseBytesMax = 1U << 20U;
 inline constexpr std::size_t kEffectCompensationBytesMax = 2U << 20U;
 inline constexpr std::size_t kProviderBytesMax = 255;
 inline constexpr std::size_t kProviderKeyBytesMax = 255;
+inline constexpr std::size_t kOlderFingerprintsMax = 16;
 
 }  // namespace outseal

@@ -1,6 +1,6 @@
 #include "sql/effect.h"
 
-#include "outseal/error.h"
+#include "model/headers.h"
 #include "sql/record_row.h"
 #include "sql/typed.h"
 
@@ -40,7 +40,8 @@ void read_operation(Columns& columns, std::int64_t now_ms, OperationView& view) 
                                                                     : Verdict::success,
               .status = view.status,
               .body = std::string{columns.bytes()},
-              .content_type = columns.get<std::string>()};
+              .content_type = columns.get<std::string>(),
+              .headers = headers_from_json("attempt", columns.get<std::string_view>())};
   if (has_body) view.reply = std::move(reply);
 }
 
@@ -77,7 +78,7 @@ const Text kFindOperationView{
         "SELECT coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
         ", i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
         " i.lease_owner, i.lease_until, i.status, CASE WHEN i.purge_at > ?2 THEN i.body END,"
-        " i.content_type, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
+        " i.content_type, i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
         " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
         " e.version, e.first_sent_at, e.last_sent_at FROM main.outseal_idempotency i"
         " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash"
@@ -116,28 +117,17 @@ std::optional<std::pair<std::string, std::int64_t>> find_left_operation(Connecti
   return find_row(connection, kFindLeftOperation, read, scope, connection.now_ms() - idle.count());
 }
 
-// key hash, now
-const Text kDeleteExpiredEffects{
-    .name = "delete_expired_effects",
-    .sqlite =
-        "DELETE FROM main.outseal_effect WHERE operation = ?1 AND EXISTS (SELECT 1"
-        " FROM main.outseal_idempotency WHERE key_hash = ?1 AND expires_at <= ?2)"};
-const Text kDeleteExpired{
-    .name = "delete_expired",
-    .sqlite = "DELETE FROM main.outseal_idempotency WHERE key_hash = ?1 AND expires_at <= ?2"};
-
-// key hash, scope, fingerprint, handle, now
+// key hash, scope, fingerprint, its version, handle, now
 const Text kBeginOperation{
     .name = "begin_operation",
     .sqlite =
-        "INSERT INTO main.outseal_idempotency (key_hash, scope, fingerprint, handle, state, fence,"
-        " created_at) VALUES (?1, ?2, ?3, ?4, 'in_progress', 1, ?5)"};
+        "INSERT INTO main.outseal_idempotency (key_hash, scope, fingerprint, fingerprint_version,"
+        " handle, state, fence, created_at) VALUES (?1, ?2, ?3, ?4, ?5, 'in_progress', 1, ?6)"};
 
 void begin_operation(Connection& connection, const NewOperation& operation, std::int64_t now_ms) {
-  run(connection, kDeleteExpiredEffects, Bytes{operation.key_hash}, now_ms);
-  run(connection, kDeleteExpired, Bytes{operation.key_hash}, now_ms);
+  forget_expired_operation(connection, operation.key_hash, now_ms);
   run(connection, kBeginOperation, Bytes{operation.key_hash}, operation.scope,
-      Bytes{operation.fingerprint}, Bytes{operation.handle}, now_ms);
+      Bytes{operation.fingerprint}, operation.fingerprint_version, Bytes{operation.handle}, now_ms);
 }
 
 // key hash, owner, lease until
@@ -164,17 +154,19 @@ void hold_operation(Connection& connection, std::string_view key_hash, const New
       hand_over);
 }
 
-// key hash, state, status, body, content type, now, then how long it is kept
+// key hash, state, status, body, content type, headers, now, how long the response is kept, and how
+// long the key
 const Text kFinishOperation{
     .name = "finish_operation",
     .sqlite =
         "UPDATE main.outseal_idempotency SET state = ?2, status = ?3, body = ?4, content_type = ?5,"
-        " lease_owner = NULL, lease_until = NULL, completed_at = ?6, purge_at = ?6 + ?7,"
-        " expires_at = ?6 + ?7 WHERE key_hash = ?1"};
+        " reply_headers = ?6, lease_owner = NULL, lease_until = NULL, completed_at = ?7,"
+        " purge_at = ?7 + ?8, expires_at = ?7 + ?9 WHERE key_hash = ?1"};
 
 void finish_operation(Connection& connection, const NewRecord& record, std::int64_t now_ms) {
   run(connection, kFinishOperation, Bytes{record.key_hash}, text_of(record.state), record.status,
-      Bytes{record.body}, record.content_type, now_ms, record.retention.count());
+      Bytes{record.body}, record.content_type, NullIfEmpty{record.headers}, now_ms,
+      record.response_retention.count(), record.key_retention.count());
 }
 
 // key hash, name, state, 1 if nothing was sent, reference, response, compensation, who decided,
