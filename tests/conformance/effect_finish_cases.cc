@@ -276,6 +276,37 @@ TEST_CASE("a callback may not call its attempt") {
   CHECK(f.finish(attempt).outcome == Outcome::executed);
 }
 
+TEST_CASE("a finished operation keeps its reply, then its key, and then counts as unused") {
+  EffectFixture f;
+  const auto first = f.execute(f.provider.effect(), {.status = 201});
+  CHECK(first.handle.size() == 64);
+  change(*f.session, "UPDATE outseal_idempotency SET purge_at = {long_ago}");
+  auto again = f.execute(f.provider.effect());
+  CHECK(again.outcome == Outcome::expired);
+  CHECK_FALSE(again.reply.has_value());
+  CHECK(again.ended == Verdict::success);
+  CHECK(again.status == 201);
+  CHECK(again.handle == first.handle);
+  CHECK(purge_operations(*f.session).responses == 1);
+  CHECK(f.execute(f.provider.effect()).outcome == Outcome::expired);
+  CHECK(f.provider.keys.size() == 1);
+
+  change(*f.session,
+         "UPDATE outseal_idempotency SET purge_at = {long_ago}, expires_at = {long_ago}");
+  again = f.execute(f.provider.effect());
+  CHECK(again.outcome == Outcome::executed);
+  CHECK(again.handle != first.handle);
+  CHECK(f.provider.keys.size() == 2);
+  CHECK(count(*f.session, "outseal_effect") == 1);
+
+  // A dispute about it comes later: it is known for as long as that lasts.
+  change(*f.session,
+         "UPDATE outseal_idempotency SET purge_at = {long_ago}, expires_at = {long_ago}");
+  change(*f.session, "UPDATE outseal_effect SET state = 'disputed'");
+  CHECK(f.execute(f.provider.effect()).outcome == Outcome::expired);
+  CHECK(f.provider.keys.size() == 2);
+}
+
 TEST_CASE("a session in a transaction is refused, and nothing is called") {
   EffectFixture f;
   Transaction tx{*f.session};

@@ -1,5 +1,10 @@
 // Operations with effects: their states, commits, takeovers and what a resumed one finds.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "conformance/effect_helpers.h"
+#include "support/mutant.h"
 
 using namespace outseal;
 using namespace outseal::test;
@@ -267,11 +272,74 @@ TEST_CASE("complete finishes what was left behind, and passes over what fails") 
   CHECK(balance(*f.session, 1) == 85);
 }
 
-#ifdef OUTSEAL_FAULTS
-#include "support/mutant.h"
+namespace {
 
-TEST_CASE("without a fence, a lease or a stable key an operation takes effect twice") {
+/// What a process does that is stopped beyond its lease: before its call, or in it.
+/// @returns 0 if it has neither called in vain nor written.
+int stopped_process(const StoreUnderTest& store, bool in_call) {
+  const auto session = store.session();
+  bool stops = !in_call;
+  int calls = 0;
+  AttemptOptions options{.lease = 1s, .margin = 100ms, .call_min = 100ms};
+  options.execute.observer = [&](const Observation& seen) {
+    if (std::holds_alternative<CommitCall>(seen) && std::exchange(stops, false)) ::raise(SIGSTOP);
+  };
+  Provider provider;
+  Effect effect = provider.effect();
+  effect.call = [&](EffectCall& call) -> CallResult {
+    ++calls;
+    if (in_call) ::raise(SIGSTOP);
+    return {.verdict = call.left() > 0ms ? Verdicts::applied : Verdicts::not_sent};
+  };
+  Attempt attempt{*session, charge("k1"), options};
+  if (attempt.begin()) return 1;
+  const EffectOutcome outcome = attempt.effect(effect);
+  if (outcome.settled() || calls != (in_call ? 1 : 0)) return 2;
+  try {
+    attempt.leave();
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::lease_lost ? 0 : 3;
+  }
+  return 4;
+}
+
+}  // namespace
+
+TEST_CASE("a process that is stopped beyond its lease neither calls nor writes") {
+  for (const bool in_call : {false, true}) {
+    CAPTURE(in_call);
+    const auto store = make_store();
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(stopped_process(*store, in_call));
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, WUNTRACED) == child);
+    REQUIRE(WIFSTOPPED(status));
+    const auto session = store->session();
+    Provider provider;
+    const auto run = [&] {
+      return outseal::execute(
+                 *session, charge("k1"), provider.effect(),
+                 [&](Transaction& tx, const EffectOutcome&) { return charging(*session, {})(tx); })
+          .outcome;
+    };
+    Outcome outcome = run();
+    for (; outcome == Outcome::in_progress; outcome = run()) {
+    }
+    CHECK(outcome == Outcome::executed);
+    ::kill(child, SIGCONT);
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(balance(*session, 1) == 95);
+    CHECK(count(*session, "outseal_outbox") == 1);
+  }
+}
+
+#ifdef OUTSEAL_FAULTS
+
+TEST_CASE("without a fence, a lease or a deadline an operation takes effect twice") {
   CHECK_FALSE(passes_with_mutant("no_fence", "an attempt whose operation was taken over*"));
   CHECK_FALSE(passes_with_mutant("lease_ignored", "an operation in progress is left alone*"));
+  CHECK_FALSE(passes_with_mutant("late_call", "a process that is stopped beyond*"));
 }
 #endif
