@@ -1,23 +1,21 @@
 // What may go wrong here, and what may not:
 //   - A process stops at any step for as long as it likes, or dies. A request, though, leaves
-//   before
-//     the deadline that its caller was given, as a client with a timeout would have it. (One that
-//     is known to a provider that keeps keys may leave later, inside of the window.)
+//     before the deadline that its caller was given, as a client with a timeout would have it. (To
+//     a provider that keeps all answers a rerun may leave later, inside of the window.)
 //   - The database's clock is off by up to 10 s, and steps. A provider's window, its way and its
 //     look-up keep what the profile says of them.
 #include "sim/effect_schedule.h"
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
-#include <set>
-#include <stdexcept>
 #include <utility>
 
 #include "sim/effect_model.h"
+#include "sim/effect_shop.h"
 
 namespace outseal::sim {
-
 namespace {
 
 using namespace std::chrono_literals;
@@ -28,70 +26,6 @@ using State = OperationView::State;
 constexpr op::Timing kTiming{.lease = 60s, .margin = 5s, .call_min = 1s};
 constexpr std::size_t kProcesses = 3;
 constexpr std::uint64_t kStepsMax = 4'000;
-
-struct Count {
-  const char* name;
-  std::uint64_t EffectCoverage::*field;
-};
-constexpr std::array kCounts{
-    Count{"crashes", &EffectCoverage::crashes},
-    Count{"takeovers", &EffectCoverage::takeovers},
-    Count{"lost", &EffectCoverage::lost},
-    Count{"late_requests", &EffectCoverage::late_requests},
-    Count{"reruns", &EffectCoverage::reruns},
-    Count{"asked", &EffectCoverage::asked},
-    Count{"cancelled", &EffectCoverage::cancelled},
-    Count{"handed_over", &EffectCoverage::handed_over},
-    Count{"decided", &EffectCoverage::decided},
-    Count{"compensated", &EffectCoverage::compensated},
-    Count{"succeeded", &EffectCoverage::succeeded},
-    Count{"failed", &EffectCoverage::failed},
-    Count{"replayed", &EffectCoverage::replayed},
-    Count{"expired", &EffectCoverage::expired},
-};
-
-ProviderPlan random_plan(Random& random) {
-  ProviderPlan plan;
-  ProviderProfile& profile = plan.profile;
-  profile = {
-      .name = "model", .window = 1h, .margin = 5min, .absence_after = 10min, .max_in_flight = 2min};
-  profile.replays = static_cast<Replays>(random.below(3));
-  if (profile.replays == Replays::nothing) profile.window = 0s;
-  profile.cancels_by_key = profile.replays != Replays::nothing && random.percent(50);
-  plan.lost_percent = random.percent(70) ? 30 : 0;
-  plan.refused_percent = random.percent(50) ? 20 : 0;
-  plan.way_max = 110s;
-  plan.lag_max = 5min;
-  return plan;
-}
-
-/// The effects of an operation, and their providers.
-struct Shop {
-  std::vector<std::unique_ptr<Provider>> providers;
-  std::vector<Effect> effects;
-
-  explicit Shop(Random& random) {
-    constexpr std::array kLists{
-        std::array{Policy::rerun, Policy::ask, Policy::cancel_by_key},
-        std::array{Policy::ask, Policy::rerun, Policy::hand_over},
-        std::array{Policy::cancel_by_key, Policy::ask, Policy::hand_over},
-        std::array{Policy::ask, Policy::cancel_by_key, Policy::rerun},
-        std::array{Policy::rerun, Policy::hand_over, Policy::hand_over},
-        std::array{Policy::hand_over, Policy::hand_over, Policy::hand_over}};
-    const std::uint64_t count = random.between(1, 2);
-    for (std::uint64_t i = 0; i < count; ++i) {
-      providers.push_back(std::make_unique<Provider>(random_plan(random)));
-      const auto& list = kLists.at(random.below(kLists.size()));
-      Effect effect;
-      effect.name = "effect" + std::to_string(i);
-      effect.request = "r" + std::to_string(i);
-      effect.provider = providers.back()->plan().profile;
-      effect.policies = {list.begin(), list.end()};
-      effect.rerun_needs = random.percent(50) ? Replays::any : Replays::success;
-      effects.push_back(std::move(effect));
-    }
-  }
-};
 
 /// One attempt at the operation.
 struct Process {
@@ -109,7 +43,7 @@ class World {
   World(std::uint64_t seed, bool trace, EffectCoverage& coverage)
       : random_{seed}, trace_{trace}, coverage_{coverage}, shop_{random_} {
     set_clock();
-    for (const Effect& each : shop_.effects) describe(each);
+    for (const Effect& each : shop_.effects) note(describe(each));
   }
 
   EffectScheduleResult run() {
@@ -221,13 +155,9 @@ class World {
   }
   void carry_out(Process& process, const op::Call& call) {
     const std::size_t at = at_hand(process);
-    if (is_late(process, at)) {
-      note("has no time to call");
-      process.input = op::Called{{.verdict = CallResult::Verdict::not_sent}};
-      return;
-    }
-    if (random_.percent(5)) {
-      note("cannot connect");
+    const bool late = is_late(process, at);
+    if (late || random_.percent(5)) {
+      note(late ? "has no time to call" : "cannot connect");
       process.input = op::Called{{.verdict = CallResult::Verdict::not_sent}};
       return;
     }
@@ -387,8 +317,7 @@ class World {
     }
   }
 
-  bool is_over() const { return database_.finishes() > 0 && processes_.empty() && random_done(); }
-  bool random_done() const { return result_.steps > 50; }
+  bool is_over() const { return database_.finishes() > 0 && processes_.empty(); }
   bool is_settled() const {
     return database_.finishes() > 0 || database_.state() == State::unknown;
   }
@@ -442,14 +371,6 @@ class World {
     note("VIOLATION: " + text);
     result_.violations.push_back(std::move(text));
   }
-  void describe(const Effect& effect) {
-    std::string text = effect.name + ": provider replays " +
-                       std::string{name_of(effect.provider.replays)} +
-                       (effect.provider.cancels_by_key ? ", cancels by key" : "") +
-                       "; rerun needs " + std::string{name_of(effect.rerun_needs)} + "; policies";
-    for (const Policy policy : effect.policies) text += " " + std::string{name_of(policy)};
-    note(text);
-  }
   void note(const std::string& text) {
     if (trace_) result_.trace.push_back(std::to_string(now_.count()) + " ms  " + text);
   }
@@ -468,18 +389,6 @@ class World {
 };
 
 }  // namespace
-
-EffectCoverage& EffectCoverage::operator+=(const EffectCoverage& other) {
-  for (const Count& each : kCounts) this->*each.field += other.*each.field;
-  return *this;
-}
-
-std::vector<std::string> EffectCoverage::missing() const {
-  std::vector<std::string> names;
-  for (const Count& each : kCounts)
-    if (this->*each.field == 0) names.emplace_back(each.name);
-  return names;
-}
 
 EffectScheduleResult run_effect_schedule(std::uint64_t seed, bool trace, EffectCoverage& coverage) {
   return World{seed, trace, coverage}.run();
