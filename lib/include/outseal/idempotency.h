@@ -65,6 +65,8 @@ enum class Outcome {
   mismatch,     ///< The key is known with another fingerprint; the handler did not run.
   in_progress,  ///< The key was still being executed after ExecuteOptions::wait; retry later.
   released,     ///< The handler ran and returned retryable_failure; nothing is stored.
+  unknown,      ///< An effect of it waits for an operator's decision.
+  expired,      ///< It is final, but its reply is no longer kept. It never runs again.
 };
 
 /// The stable snake_case name of `outcome`.
@@ -79,6 +81,8 @@ struct ExecuteResult {
   /// The handler's or the stored reply. None for mismatch and in_progress: nothing that could be
   /// mistaken for an answer to this request.
   std::optional<Reply> reply = {};
+  /// If in progress: when it is worthwhile to come again.
+  std::chrono::milliseconds retry_after{};
 };
 
 /// How execute() waits and how long its record lives. Keep one per scope.
