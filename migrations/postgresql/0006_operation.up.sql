@@ -180,8 +180,13 @@ REVOKE ALL ON FUNCTION
 CREATE FUNCTION outseal.take_over_operation(
   operation bytea, fence bigint, owner text, lease interval, idle interval DEFAULT '0')
 RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  taken bigint;
+BEGIN
+  -- A statement of its own, so that the next one sees what was committed while this one waited.
+  PERFORM FROM outseal.idempotency i WHERE i.key_hash = operation FOR UPDATE;
   UPDATE outseal.idempotency i SET state = 'in_progress', fence = i.fence + 1,
     attempts = i.attempts + 1, lease_owner = owner, lease_until = outseal.lease_end(lease)
   WHERE i.key_hash = operation AND i.fence = take_over_operation.fence
@@ -189,7 +194,9 @@ AS $$
     AND (i.lease_until > clock_timestamp() - idle) IS NOT TRUE
     AND NOT EXISTS (SELECT FROM outseal.effect e WHERE e.operation = i.key_hash
                     AND e.state IN ('unknown', 'disputed'))
-  RETURNING i.fence
+  RETURNING i.fence INTO taken;
+  RETURN taken;
+END
 $$;
 REVOKE ALL ON FUNCTION
   outseal.take_over_operation(bytea, bigint, text, interval, interval) FROM PUBLIC;

@@ -47,14 +47,15 @@ REVOKE ALL ON FUNCTION outseal.send_effect(bytea, bigint, text, bytea, text, tex
 
 -- Settles an effect that was intended: as confirmed, not_applied, failed, unknown or disputed. Or
 -- notes, as `intended`, that the last request has left by now; with `nothing_sent`, that none has
--- ever arrived: then the next one is as the first.
+-- ever arrived: then the next one is as the first. Returns the effect's new version.
 CREATE FUNCTION outseal.settle_effect(
   operation bytea, fence bigint, name text, state text, nothing_sent boolean DEFAULT false,
   reference text DEFAULT NULL, response bytea DEFAULT NULL, compensation text DEFAULT NULL,
-  decided_by text DEFAULT NULL, evidence text DEFAULT NULL) RETURNS void
+  decided_by text DEFAULT NULL, evidence text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  new_version bigint;
   now CONSTANT timestamptz := clock_timestamp();
   nothing CONSTANT boolean := nothing_sent AND settle_effect.state = 'intended';
 BEGIN
@@ -75,12 +76,14 @@ BEGIN
                         THEN least(e.last_sent_at, now) END,
     rerun_until = CASE WHEN NOT nothing THEN e.rerun_until END
   WHERE e.operation = settle_effect.operation AND e.name = settle_effect.name
-    AND e.state = 'intended';
+    AND e.state = 'intended'
+  RETURNING e.version INTO new_version;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'no effect % is intended', quote_literal(name)
       USING ERRCODE = 'object_not_in_prerequisite_state', SCHEMA = 'outseal', TABLE = 'effect',
         CONSTRAINT = 'effect_is_intended', HINT = 'see what is recorded: operation_status';
   END IF;
+  RETURN new_version;
 END
 $$;
 REVOKE ALL ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, boolean, text, bytea, text,
