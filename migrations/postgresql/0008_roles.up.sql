@@ -55,8 +55,9 @@ BEGIN
         -- By columns: to INSERT into a whole table is to be allowed to LOCK it. What is in progress
         -- is changed by functions alone, which demand its fence.
         'SELECT ON outseal.idempotency',
-        'INSERT (key_hash, scope, fingerprint, state, status, body, content_type, created_at,'
-          ' completed_at, expires_at) ON outseal.idempotency',
+        'INSERT (key_hash, scope, fingerprint, fingerprint_version, state, status, body,'
+          ' content_type, reply_headers, created_at, completed_at, purge_at, expires_at)'
+          ' ON outseal.idempotency',
         'EXECUTE ON FUNCTION outseal.purge_operations(bigint, bigint)',
         'EXECUTE ON FUNCTION outseal.forget_expired(bytea)',
         'SELECT ON outseal.effect',

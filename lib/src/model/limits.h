@@ -21,5 +21,6 @@ inline constexpr std::size_t kEffectReferenceBytesMax = 1'024;
 inline constexpr std::size_t kEffectResponseBytesMax = 1U << 20U;
 inline constexpr std::size_t kProviderBytesMax = 255;
 inline constexpr std::size_t kProviderKeyBytesMax = 255;
+inline constexpr std::size_t kOlderFingerprintsMax = 16;
 
 }  // namespace outseal
