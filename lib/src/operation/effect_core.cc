@@ -8,7 +8,7 @@
 #include "outseal/error.h"
 #include "outseal/ids.h"
 
-namespace outseal::operation {
+namespace outseal::attempt {
 namespace {
 
 [[noreturn]] void refuse(std::string_view caller, const std::string& message, std::string hint) {
@@ -318,4 +318,4 @@ void EffectCore::require_same(const Known& known, const std::string& request_has
     differ("provider key");
 }
 
-}  // namespace outseal::operation
+}  // namespace outseal::attempt

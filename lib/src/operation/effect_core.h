@@ -31,6 +31,7 @@
 // to be waited for from its latest.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -40,9 +41,11 @@
 #include <variant>
 #include <vector>
 
-#include "operation/effect_view.h"
+#include "model/effect_view.h"
 
-namespace outseal::operation {
+namespace outseal::attempt {
+
+using Milliseconds = std::chrono::milliseconds;
 
 /// How long to leave an effect alone whose request got no answer, or was not sent. Chosen by us.
 inline constexpr Milliseconds kRetryAfter{1'000};
@@ -174,7 +177,7 @@ class EffectCore {
 
   /// When the call at hand must have ended.
   Milliseconds deadline() const { return deadline_; }
-  bool is_over() const { return state_ == State::over; }
+  bool is_idle() const { return state_ == State::idle; }
   /// The effect at hand, or that the last call was about.
   const EffectRow& row() const { return known_.at(current_).row; }
   std::vector<EffectOutcome> outcomes() const;
@@ -268,4 +271,4 @@ class EffectCore {
   std::optional<CallResult> unrecorded_;  ///< Of a mutant that calls first.
 };
 
-}  // namespace outseal::operation
+}  // namespace outseal::attempt

@@ -6,7 +6,7 @@
 #include "base/failpoint.h"
 #include "operation/effect_core.h"
 
-namespace outseal::operation {
+namespace outseal::attempt {
 namespace {
 
 std::string text_of(const Amount& amount) {
@@ -267,4 +267,4 @@ bool EffectCore::has_time(Milliseconds now) const {
   return now + timing_.call_min <= deadline_ || mutant("late_call");
 }
 
-}  // namespace outseal::operation
+}  // namespace outseal::attempt

@@ -11,9 +11,7 @@
 #include "outseal/effects.h"
 #include "outseal/idempotency.h"
 
-namespace outseal::operation {
-
-using Milliseconds = std::chrono::milliseconds;
+namespace outseal {
 
 /// An effect's row.
 struct EffectRow {
@@ -27,8 +25,8 @@ struct EffectRow {
   std::int64_t version = 0;
   /// How long ago the first request may have left at the earliest, and the last one at the latest;
   /// the latter is negative while its lease runs. None if proven that none has left.
-  std::optional<Milliseconds> first_sent_ago = {};
-  std::optional<Milliseconds> last_sent_ago = {};
+  std::optional<std::chrono::milliseconds> first_sent_ago = {};
+  std::optional<std::chrono::milliseconds> last_sent_ago = {};
 };
 
 /// What the database holds of an operation, read at once.
@@ -42,7 +40,7 @@ struct OperationView {
   std::int64_t fence = 0;
   int attempts = 0;
   std::string lease_owner;
-  Milliseconds lease_left{};       ///< Negative: it ended so long ago.
+  std::chrono::milliseconds lease_left{};  ///< Negative: it ended so long ago.
   std::optional<Reply> reply;      ///< None while not final, and after the response's retention.
   int status = 0;                  ///< Of a final one, also without a reply.
   std::vector<EffectRow> effects;  ///< In the order in which they were intended.
@@ -74,7 +72,8 @@ struct Send {
   std::string policies = {};
   std::optional<Amount> amount = {};
   std::string attributes = {};
-  std::optional<Milliseconds> rerun_for = {};  ///< From its first sending on; none: never.
+  std::optional<std::chrono::milliseconds> rerun_for =
+      {};  ///< From its first sending on; none: never.
 };
 
 /// What one commit changes of an operation that is not final, in the order of the members.
@@ -88,9 +87,9 @@ struct Advance {
   std::string sending = {};
   /// The lease ends so long from now. Whoever renews it owns it; who gives it back names no owner,
   /// and how long the others need not come.
-  Milliseconds lease{};
+  std::chrono::milliseconds lease{};
   bool give_back = false;
   bool hand_over = false;  ///< The operation is unknown from now on.
 };
 
-}  // namespace outseal::operation
+}  // namespace outseal
