@@ -72,8 +72,8 @@ BEGIN
     evidence = settle_effect.evidence,
     settled_at = CASE WHEN settle_effect.state <> 'intended' THEN now END,
     first_sent_at = CASE WHEN NOT nothing THEN e.first_sent_at END,
-    last_sent_at = CASE WHEN NOT nothing AND e.last_sent_at IS NOT NULL
-                        THEN least(e.last_sent_at, now) END,
+    last_sent_at = CASE WHEN nothing THEN NULL WHEN settle_effect.state = 'intended'
+                          AND e.last_sent_at > now THEN now ELSE e.last_sent_at END,
     rerun_until = CASE WHEN NOT nothing THEN e.rerun_until END
   WHERE e.operation = settle_effect.operation AND e.name = settle_effect.name
     AND e.state = 'intended'

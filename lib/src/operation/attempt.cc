@@ -107,7 +107,9 @@ Command Attempt::Impl::run(Command command) {
 
 ExecuteResult Attempt::Impl::answer(Command command) {
   auto& last = std::get<Answer>(command);
-  return {last.outcome, std::move(last.reply), last.retry_after};
+  return {.outcome = last.outcome,
+          .reply = std::move(last.reply),
+          .retry_after = last.retry_after};
 }
 
 // --- The database

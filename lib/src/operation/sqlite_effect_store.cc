@@ -135,6 +135,7 @@ class SqliteEffectStore final : public EffectStore {
                          {.key_hash = id.key_hash,
                           .scope = id.operation->scope,
                           .fingerprint = id.operation->fingerprint,
+                          .fingerprint_version = id.operation->fingerprint_version,
                           .handle = id.handle},
                          now_ms);
   }

@@ -1,6 +1,7 @@
 #include "sql/effect.h"
 
-#include "outseal/error.h"
+#include "model/headers.h"
+#include "sql/postgres/fragments.h"
 #include "sql/record_row.h"
 #include "sql/typed.h"
 
@@ -40,8 +41,12 @@ void read_operation(Columns& columns, std::int64_t now_ms, OperationView& view) 
                                                                     : Verdict::success,
               .status = view.status,
               .body = std::string{columns.bytes()},
-              .content_type = columns.get<std::string>()};
-  if (has_body) view.reply = std::move(reply);
+              .content_type = columns.get<std::string>(),
+              .headers = {}};
+  const auto headers = columns.get<std::string>();
+  if (!has_body) return;
+  reply.headers = headers_from_json("find", headers);
+  view.reply = std::move(reply);
 }
 
 EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
@@ -69,26 +74,41 @@ EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
 
 }  // namespace
 
-// key hash, now -> 1 if it has expired, the operation's columns, then those of an effect, whose
-// name is NULL if there is none
+// key hash, on SQLite also now -> now, 1 if it has expired, the operation's columns, then those of
+// an effect, whose name is NULL if there is none
 const Text kFindOperationView{
     .name = "find_operation_view",
     .sqlite =
-        "SELECT coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
+        "SELECT ?2, coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
         ", i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
         " i.lease_owner, i.lease_until, i.status, CASE WHEN i.purge_at > ?2 THEN i.body END,"
-        " i.content_type, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
+        " i.content_type, i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
         " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
         " e.version, e.first_sent_at, e.last_sent_at FROM main.outseal_idempotency i"
         " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash"
-        " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id"};
+        " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id",
+    .postgres =
+        "SELECT clock_timestamp(), coalesce(i.expires_at <= clock_timestamp(), false)"
+        " AND NOT EXISTS (SELECT FROM outseal.effect o WHERE o.operation = i.key_hash"
+        " AND o.state IN ('intended', 'unknown', 'disputed')),"
+        " i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
+        " i.lease_owner, coalesce(i.lease_until, i.created_at), i.status,"
+        " CASE WHEN i.purge_at > clock_timestamp() THEN i.body END, i.content_type,"
+        " i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
+        " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
+        " e.version, e.first_sent_at, e.last_sent_at FROM outseal.idempotency i"
+        " LEFT JOIN outseal.effect e ON e.operation = i.key_hash"
+        " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = $1 ORDER BY e.id"};
 
 OperationView find_operation_view(Connection& connection, std::string_view key_hash) {
-  const std::int64_t now_ms = connection.now_ms();
   OperationView view;
-  Bound bound{connection, kFindOperationView, Bytes{key_hash}, now_ms};
+  const Bytes hash{key_hash};
+  Bound bound = connection.pipelines()
+                    ? Bound{connection, kFindOperationView, hash}
+                    : Bound{connection, kFindOperationView, hash, connection.now_ms()};
   while (bound.step()) {
     Columns columns = bound.columns();
+    const auto now_ms = columns.get<std::int64_t>();
     if (columns.get<bool>()) return {};
     read_operation(columns, now_ms, view);
     view.key_hash = key_hash;
@@ -97,14 +117,24 @@ OperationView find_operation_view(Connection& connection, std::string_view key_h
   return view;
 }
 
-// scope, now less how long ago the lease must have ended -> key hash, fence
+// scope, on SQLite now less idle, on PostgreSQL idle -> key hash, fence. PostgreSQL: those that are
+// open are few, and side by side in the index.
 const Text kFindLeftOperation{
     .name = "find_left_operation",
     .sqlite =
         "SELECT i.key_hash, i.fence FROM main.outseal_idempotency i"
         " WHERE i.state IN ('in_progress', 'unknown') AND i.scope = ?1 AND i.lease_until <= ?2"
         " AND NOT EXISTS (SELECT 1 FROM main.outseal_effect e WHERE e.operation = i.key_hash"
-        " AND e.state IN ('unknown', 'disputed')) ORDER BY i.lease_until LIMIT 1"};
+        " AND e.state IN ('unknown', 'disputed')) ORDER BY i.lease_until LIMIT 1",
+    .postgres =
+        "SELECT i.key_hash, i.fence FROM outseal.idempotency i WHERE i.purge_at IS NULL"
+        " AND i.state IN ('in_progress', 'unknown') AND i.scope = $1"
+        " AND coalesce(i.lease_until, i.created_at)"
+        "  <= clock_timestamp() - $2::bigint::float8 * interval '1 ms'"
+        " AND NOT EXISTS (SELECT FROM outseal.effect e WHERE e.operation = i.key_hash"
+        " AND e.state IN ('unknown', 'disputed'))"
+        " ORDER BY coalesce(i.lease_until, i.created_at) LIMIT 1",
+    .setting = {OUTSEAL_PIN_INDEX}};
 
 std::optional<std::pair<std::string, std::int64_t>> find_left_operation(Connection& connection,
                                                                         std::string_view scope,
@@ -113,7 +143,8 @@ std::optional<std::pair<std::string, std::int64_t>> find_left_operation(Connecti
     std::string key_hash{columns.bytes()};
     return std::pair{std::move(key_hash), columns.get<std::int64_t>()};
   };
-  return find_row(connection, kFindLeftOperation, read, scope, connection.now_ms() - idle.count());
+  return find_row(connection, kFindLeftOperation, read, scope,
+                  connection.pipelines() ? idle.count() : connection.now_ms() - idle.count());
 }
 
 // key hash, now
@@ -126,18 +157,18 @@ const Text kDeleteExpired{
     .name = "delete_expired",
     .sqlite = "DELETE FROM main.outseal_idempotency WHERE key_hash = ?1 AND expires_at <= ?2"};
 
-// key hash, scope, fingerprint, handle, now
+// key hash, scope, fingerprint, its version, handle, now
 const Text kBeginOperation{
     .name = "begin_operation",
     .sqlite =
-        "INSERT INTO main.outseal_idempotency (key_hash, scope, fingerprint, handle, state, fence,"
-        " created_at) VALUES (?1, ?2, ?3, ?4, 'in_progress', 1, ?5)"};
+        "INSERT INTO main.outseal_idempotency (key_hash, scope, fingerprint, fingerprint_version,"
+        " handle, state, fence, created_at) VALUES (?1, ?2, ?3, ?4, ?5, 'in_progress', 1, ?6)"};
 
 void begin_operation(Connection& connection, const NewOperation& operation, std::int64_t now_ms) {
   run(connection, kDeleteExpiredEffects, Bytes{operation.key_hash}, now_ms);
   run(connection, kDeleteExpired, Bytes{operation.key_hash}, now_ms);
   run(connection, kBeginOperation, Bytes{operation.key_hash}, operation.scope,
-      Bytes{operation.fingerprint}, Bytes{operation.handle}, now_ms);
+      Bytes{operation.fingerprint}, operation.fingerprint_version, Bytes{operation.handle}, now_ms);
 }
 
 // key hash, owner, lease until
@@ -164,17 +195,19 @@ void hold_operation(Connection& connection, std::string_view key_hash, const New
       hand_over);
 }
 
-// key hash, state, status, body, content type, now, then how long it is kept
+// key hash, state, status, body, content type, headers, now, how long the reply is kept, and the
+// key
 const Text kFinishOperation{
     .name = "finish_operation",
     .sqlite =
         "UPDATE main.outseal_idempotency SET state = ?2, status = ?3, body = ?4, content_type = ?5,"
-        " lease_owner = NULL, lease_until = NULL, completed_at = ?6, purge_at = ?6 + ?7,"
-        " expires_at = ?6 + ?7 WHERE key_hash = ?1"};
+        " reply_headers = ?6, lease_owner = NULL, lease_until = NULL, completed_at = ?7,"
+        " purge_at = ?7 + ?8, expires_at = ?7 + ?9 WHERE key_hash = ?1"};
 
 void finish_operation(Connection& connection, const NewRecord& record, std::int64_t now_ms) {
   run(connection, kFinishOperation, Bytes{record.key_hash}, text_of(record.state), record.status,
-      Bytes{record.body}, record.content_type, now_ms, record.retention.count());
+      Bytes{record.body}, record.content_type, NullIfEmpty{record.headers}, now_ms,
+      record.response_retention.count(), record.key_retention.count());
 }
 
 // key hash, name, state, 1 if nothing was sent, reference, response, compensation, who decided,

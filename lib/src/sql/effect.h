@@ -33,6 +33,7 @@ struct NewOperation {
   std::string_view key_hash;
   std::string_view scope;
   std::string_view fingerprint;
+  int fingerprint_version = 1;
   std::string_view handle;
 };
 /// In progress with fence 1, in place of a record that has expired.
