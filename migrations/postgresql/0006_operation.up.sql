@@ -56,8 +56,8 @@ REVOKE ALL ON FUNCTION outseal.operation_of(text) FROM PUBLIC;
 
 -- --- Status -------------------------------------------------------------------------------------
 
--- What is recorded, in one row; state is `absent` if nothing that counts is. `reply_is_kept` tells a
--- final operation that is replayed from one whose answer is "result expired". The effects are a
+-- What is recorded, in one row; state is `absent` if nothing that counts is. `reply_is_kept` tells
+-- a final operation that is replayed from one whose answer is "result expired". The effects are a
 -- JSON array in the order in which they were intended.
 CREATE FUNCTION outseal.operation_status(
   operation bytea, OUT state text, OUT scope text, OUT fingerprint bytea,
@@ -176,7 +176,7 @@ REVOKE ALL ON FUNCTION
   outseal.claim_operation(bytea, text, bytea, integer, bytea, text, interval) FROM PUBLIC;
 
 -- Takes over an operation that still has `fence`, and whose lease ended at least `idle` ago; not
--- while one of its effects waits for an operator. Returns its new fence; NULL if that does not hold.
+-- while one of its effects waits for an operator. Returns its new fence; NULL if it was not taken.
 CREATE FUNCTION outseal.take_over_operation(
   operation bytea, fence bigint, owner text, lease interval, idle interval DEFAULT '0')
 RETURNS bigint

@@ -33,7 +33,7 @@ BEGIN
     last_sent_at = until, rerun_until = coalesce(e.first_sent_at, now) + rerun_for
   WHERE e.operation = send_effect.operation AND e.name = send_effect.name AND e.state = 'intended'
     AND e.request_hash = send_effect.request_hash
-    AND (e.first_sent_at IS NULL OR now < e.first_sent_at + rerun_for)
+    AND (e.last_sent_at IS NULL OR now < e.first_sent_at + rerun_for)
   RETURNING e.attempts INTO sent;
   IF FOUND THEN RETURN sent; END IF;
   RAISE EXCEPTION 'effect % must not be sent', quote_literal(name)
@@ -46,18 +46,21 @@ REVOKE ALL ON FUNCTION outseal.send_effect(bytea, bigint, text, bytea, text, tex
   bigint, text, jsonb) FROM PUBLIC;
 
 -- Settles an effect that was intended: as confirmed, not_applied, failed, unknown or disputed. Or
--- notes, as `intended`, that the last request has left by now; with `nothing_sent`, that none has
--- ever arrived: then the next one is as the first. Returns the effect's new version.
+-- notes, as `intended`, that the last request has left by now. With `nothing_open`: none was
+-- applied and none can still arrive, so the next one is sent as a new one. With `nothing_sent`:
+-- none has ever left, so the window has not begun. Returns the effect's new version.
 CREATE FUNCTION outseal.settle_effect(
   operation bytea, fence bigint, name text, state text, nothing_sent boolean DEFAULT false,
-  reference text DEFAULT NULL, response bytea DEFAULT NULL, compensation text DEFAULT NULL,
-  decided_by text DEFAULT NULL, evidence text DEFAULT NULL) RETURNS bigint
+  nothing_open boolean DEFAULT false, reference text DEFAULT NULL, response bytea DEFAULT NULL,
+  compensation text DEFAULT NULL, decided_by text DEFAULT NULL, evidence text DEFAULT NULL)
+RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   new_version bigint;
   now CONSTANT timestamptz := clock_timestamp();
-  nothing CONSTANT boolean := nothing_sent AND settle_effect.state = 'intended';
+  unsent CONSTANT boolean := nothing_sent AND settle_effect.state = 'intended';
+  closed CONSTANT boolean := unsent OR nothing_open AND settle_effect.state = 'intended';
 BEGIN
   IF (settle_effect.state IN ('intended', 'confirmed', 'not_applied', 'failed', 'unknown',
                               'disputed')) IS NOT TRUE THEN
@@ -71,10 +74,10 @@ BEGIN
     compensation = settle_effect.compensation, decided_by = settle_effect.decided_by,
     evidence = settle_effect.evidence,
     settled_at = CASE WHEN settle_effect.state <> 'intended' THEN now END,
-    first_sent_at = CASE WHEN NOT nothing THEN e.first_sent_at END,
-    last_sent_at = CASE WHEN nothing THEN NULL WHEN settle_effect.state = 'intended'
+    first_sent_at = CASE WHEN NOT unsent THEN e.first_sent_at END,
+    last_sent_at = CASE WHEN closed THEN NULL WHEN settle_effect.state = 'intended'
                           AND e.last_sent_at > now THEN now ELSE e.last_sent_at END,
-    rerun_until = CASE WHEN NOT nothing THEN e.rerun_until END
+    rerun_until = CASE WHEN NOT unsent THEN e.rerun_until END
   WHERE e.operation = settle_effect.operation AND e.name = settle_effect.name
     AND e.state = 'intended'
   RETURNING e.version INTO new_version;
@@ -86,13 +89,13 @@ BEGIN
   RETURN new_version;
 END
 $$;
-REVOKE ALL ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, boolean, text, bytea, text,
-  text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, boolean, boolean, text,
+  bytea, text, text, text) FROM PUBLIC;
 
 -- --- The rule -----------------------------------------------------------------------------------
 
--- What to do about an effect that is recorded like this at the time `now`. `state` is NULL for a new
--- one. `tried` are the steps of this attempt to which the provider had no answer.
+-- What to do about an effect that is recorded like this at the time `now`; `state` is NULL for a
+-- new one. `tried` are the steps of this attempt to which the provider had no answer.
 CREATE FUNCTION outseal.effect_step(
   now timestamptz, state text, first_sent_at timestamptz, last_sent_at timestamptz,
   policies text[], tried text[], replays text, rerun_needs text, rerun_window interval,
@@ -105,8 +108,8 @@ AS $$
     WHEN state <> 'intended' THEN 'recorded'
     WHEN last_sent_at IS NULL THEN 'call'
     -- Nothing is decided while a request on its way can still make it wrong: one that the provider
-    -- would not recognise, or a cancellation, which would undo what was confirmed.
-    WHEN (replays = 'nothing' OR 'cancel_by_key' = ANY (policies))
+    -- would take for a new one, or a cancellation, which would undo what was confirmed.
+    WHEN (replays <> 'any' OR 'cancel_by_key' = ANY (policies))
       AND now < last_sent_at + max_in_flight THEN 'wait'
     ELSE coalesce((
       SELECT CASE p.policy WHEN 'cancel_by_key' THEN 'cancel' WHEN 'hand_over' THEN 'handed_over'
@@ -240,6 +243,7 @@ AS $$
 DECLARE
   seen outseal.effect;
   nothing_sent boolean := false;
+  nothing_open boolean := false;
   evidence text;
 BEGIN
   IF (answer = ANY (CASE WHEN step IN ('call', 'rerun')
@@ -263,20 +267,22 @@ BEGIN
     evidence := format('asked for %s minor units of %s, the provider says %s minor units of %s',
       seen.amount_minor, seen.currency, amount_minor, currency);
   ELSIF answer = 'not_sent' THEN
-    nothing_sent := step = 'call';
+    -- Earlier requests may have left, even if it was proven that they are over.
+    nothing_sent := step = 'call' AND seen.attempts = 1;
+    nothing_open := step = 'call';
     retry_after := '1 second';
   ELSIF answer = 'uncertain' THEN
     retry_after := '1 second';
   ELSIF answer = 'not_applied_proven' THEN
-    nothing_sent := true;
+    nothing_open := true;
   ELSIF answer = 'not_found_yet' THEN
-    nothing_sent := (asked_at >= seen.last_sent_at + absence_after) IS TRUE;
-    IF NOT nothing_sent THEN
+    nothing_open := (asked_at >= seen.last_sent_at + absence_after) IS TRUE;
+    IF NOT nothing_open THEN
       retry_after := greatest(seen.last_sent_at + absence_after - clock_timestamp(), '1 second');
     END IF;
   END IF;
-  PERFORM outseal.settle_effect(operation, fence, name, state, nothing_sent, reference, response,
-    compensation, CASE WHEN state <> 'intended' OR nothing_sent THEN
+  PERFORM outseal.settle_effect(operation, fence, name, state, nothing_sent, nothing_open,
+    reference, response, compensation, CASE WHEN state <> 'intended' OR nothing_open THEN
       CASE step WHEN 'ask' THEN 'ask' WHEN 'cancel' THEN 'cancel_by_key'
       ELSE CASE WHEN state = 'disputed' THEN 'call' END END END, evidence);
   IF state = 'disputed' THEN PERFORM outseal.hand_over_operation(operation, fence); END IF;

@@ -98,14 +98,15 @@ bool is_overtaken(const Error& error) {
   "outseal.send_effect(" hash ", " fence ", " name ", " request ", " provider ", " key            \
   ", " policies ", " OUTSEAL_MS(rerun) ", " minor "::bigint, " currency ", " attributes "::jsonb)"
 
-#define OUTSEAL_SETTLE(hash, fence, names, states, nothing_sent, references, responses,           \
-                       compensations, deciders, evidence)                                         \
-  "(SELECT count(outseal.settle_effect(" hash ", " fence                                          \
-  ", s.name, s.state,"                                                                            \
-  " s.nothing_sent::boolean, s.reference, s.response, s.compensation, s.decided_by, s.evidence))" \
-  " FROM unnest(" names "::text[], " states "::text[], " nothing_sent "::text[], " references     \
-  "::text[], " responses "::bytea[], " compensations "::text[], " deciders "::text[], " evidence  \
-  "::text[]) AS s (name, state, nothing_sent, reference, response, compensation, decided_by,"     \
+#define OUTSEAL_SETTLE(hash, fence, names, states, nothing_sent, references, responses,          \
+                       compensations, deciders, evidence)                                        \
+  "(SELECT count(outseal.settle_effect(" hash ", " fence                                         \
+  ", s.name, s.state,"                                                                           \
+  " s.nothing_sent::boolean, false, s.reference, s.response, s.compensation, s.decided_by, "     \
+  "s.evidence))"                                                                                 \
+  " FROM unnest(" names "::text[], " states "::text[], " nothing_sent "::text[], " references    \
+  "::text[], " responses "::bytea[], " compensations "::text[], " deciders "::text[], " evidence \
+  "::text[]) AS s (name, state, nothing_sent, reference, response, compensation, decided_by,"    \
   " evidence))"
 
 // key hash, scope, fingerprint, its version, handle, owner, lease, the effect's nine
