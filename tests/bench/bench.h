@@ -33,6 +33,8 @@ void sqlite_subscriptions(const Size& size);
 
 /// What the service pays, at 1 and at 8 clients; round trips, WAL and tuples of one transaction.
 void pg_producer(const Size& size);
+/// What a record costs in a table of 1 and of 10 million, by the kind of its key.
+void pg_records(const Size& size);
 /// A drain to a null and to a file sink, against COPY of the same rows.
 void pg_drain(const Size& size);
 /// From commit to the sink's acknowledgement, at 1,000 events/s.

@@ -106,21 +106,26 @@ Command Attempt::Impl::run(Command command) {
 }
 
 ExecuteResult Attempt::Impl::answer(Command command) {
-  auto& last = std::get<Answer>(command);
-  return {.outcome = last.outcome,
-          .reply = std::move(last.reply),
-          .retry_after = last.retry_after};
+  ExecuteResult result = std::get<Answer>(std::move(command)).result;
+  if (core.has_begun()) secret = id.handle;
+  if (!secret.empty() && result.outcome != Outcome::mismatch)
+    result.handle = operation::handle_text(id.key_hash, secret);
+  return result;
 }
 
 // --- The database
 // ---------------------------------------------------------------------------------
 
 std::optional<Input> Attempt::Impl::carry_out(const Load& /*load*/) {
-  return Loaded{store->load(id.key_hash)};
+  OperationView view = store->load(id.key_hash);
+  secret = view.handle;
+  return Loaded{std::move(view)};
 }
 
 std::optional<Input> Attempt::Impl::carry_out(const TakeOver& take_over) {
-  return TakenOver{store->take_over(id, take_over.fence, {}, options.lease)};
+  auto view = store->take_over(id, take_over.fence, {}, options.lease);
+  if (view) id.handle = view->handle;
+  return TakenOver{std::move(view)};
 }
 
 std::optional<Input> Attempt::Impl::carry_out(const Commit& commit) {

@@ -57,6 +57,7 @@ struct Attempt::Impl {
   std::unique_ptr<operation::EffectStore> store;
   attempt::EffectCore core;
   std::vector<EffectOutcome> outcomes;
+  std::string secret;  ///< The other half of the record's handle, if it has one.
   const Effect* effect_at_hand = nullptr;
   const FinishHandler* handler = nullptr;
   bool callback_threw = false;

@@ -47,8 +47,8 @@ namespace outseal::attempt {
 
 using Milliseconds = std::chrono::milliseconds;
 
-/// How long to leave an effect alone whose request got no answer, or was not sent. Chosen by us.
-inline constexpr Milliseconds kRetryAfter{1'000};
+/// How long to leave an effect alone whose request got no answer, or was not sent.
+inline constexpr Milliseconds kRetryAfter = ExecuteResult::kRetryAfterDefault;
 
 /// What a record says to an attempt that is about to begin.
 enum class Standing {
@@ -94,9 +94,7 @@ struct Finish {
 
 struct Continue {};  ///< Of begin(): it is fresh, or ours.
 struct Answer {
-  Outcome outcome;
-  std::optional<Reply> reply = {};
-  Milliseconds retry_after{};
+  ExecuteResult result;  ///< But for its handle.
 };
 struct Return {
   EffectOutcome outcome;
@@ -178,6 +176,8 @@ class EffectCore {
   /// When the call at hand must have ended.
   Milliseconds deadline() const { return deadline_; }
   bool is_idle() const { return state_ == State::idle; }
+  /// Whether the operation is recorded.
+  bool has_begun() const { return fence_.has_value(); }
   /// The effect at hand, or that the last call was about.
   const EffectRow& row() const { return known_.at(current_).row; }
   std::vector<EffectOutcome> outcomes() const;
@@ -228,7 +228,7 @@ class EffectCore {
   Command settle(Settle settled);
   Command hand_over(Settle settled, Milliseconds now);
   Command come_back(Milliseconds retry_after);
-  Command give_back(Answer answer, Milliseconds now);
+  Command give_back(ExecuteResult result, Milliseconds now);
   Command commit(State state, Advance advance, Milliseconds now);
   Command finish_call(Command command);
 
@@ -259,7 +259,7 @@ class EffectCore {
   Milliseconds deadline_{};
   Milliseconds retry_after_{};  ///< For whoever comes after leave().
   bool handed_over_ = false;
-  Answer answer_{};  ///< To be given when the lease is given back.
+  std::optional<Answer> answer_;  ///< To be given when the lease is given back.
 
   // Of the call at hand.
   const Operation* operation_ = nullptr;

@@ -42,11 +42,8 @@ void read_operation(Columns& columns, std::int64_t now_ms, OperationView& view) 
               .status = view.status,
               .body = std::string{columns.bytes()},
               .content_type = columns.get<std::string>(),
-              .headers = {}};
-  const auto headers = columns.get<std::string>();
-  if (!has_body) return;
-  reply.headers = headers_from_json("find", headers);
-  view.reply = std::move(reply);
+              .headers = headers_from_json("attempt", columns.get<std::string_view>())};
+  if (has_body) view.reply = std::move(reply);
 }
 
 EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
@@ -147,16 +144,6 @@ std::optional<std::pair<std::string, std::int64_t>> find_left_operation(Connecti
                   connection.pipelines() ? idle.count() : connection.now_ms() - idle.count());
 }
 
-// key hash, now
-const Text kDeleteExpiredEffects{
-    .name = "delete_expired_effects",
-    .sqlite =
-        "DELETE FROM main.outseal_effect WHERE operation = ?1 AND EXISTS (SELECT 1"
-        " FROM main.outseal_idempotency WHERE key_hash = ?1 AND expires_at <= ?2)"};
-const Text kDeleteExpired{
-    .name = "delete_expired",
-    .sqlite = "DELETE FROM main.outseal_idempotency WHERE key_hash = ?1 AND expires_at <= ?2"};
-
 // key hash, scope, fingerprint, its version, handle, now
 const Text kBeginOperation{
     .name = "begin_operation",
@@ -165,8 +152,7 @@ const Text kBeginOperation{
         " handle, state, fence, created_at) VALUES (?1, ?2, ?3, ?4, ?5, 'in_progress', 1, ?6)"};
 
 void begin_operation(Connection& connection, const NewOperation& operation, std::int64_t now_ms) {
-  run(connection, kDeleteExpiredEffects, Bytes{operation.key_hash}, now_ms);
-  run(connection, kDeleteExpired, Bytes{operation.key_hash}, now_ms);
+  forget_expired_operation(connection, operation.key_hash, now_ms);
   run(connection, kBeginOperation, Bytes{operation.key_hash}, operation.scope,
       Bytes{operation.fingerprint}, operation.fingerprint_version, Bytes{operation.handle}, now_ms);
 }
@@ -195,8 +181,8 @@ void hold_operation(Connection& connection, std::string_view key_hash, const New
       hand_over);
 }
 
-// key hash, state, status, body, content type, headers, now, how long the reply is kept, and the
-// key
+// key hash, state, status, body, content type, headers, now, how long the response is kept, and how
+// long the key
 const Text kFinishOperation{
     .name = "finish_operation",
     .sqlite =
