@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "outseal/effects.h"
@@ -51,15 +52,31 @@ struct OperationView {
 struct Settle {
   std::string name = {};
   EffectState state = EffectState::confirmed;
-  /// If `intended`: it is proven that nothing was sent, and both times of sending go. Otherwise the
-  /// last request has left by now, and last_sent_at is now if it was later.
-  bool nothing_sent = false;
+  /// If `intended`: what is known of the requests that were sent.
+  enum class Sent {
+    open,    ///< The last one has left by now: last_sent_at is now if it was later.
+    absent,  ///< Proven: it was not applied, and never will be. last_sent_at goes.
+    never,   ///< Proven: none has ever left. first_sent_at goes as well.
+  };
+  Sent sent = Sent::open;
   std::string reference = {};
   std::string response = {};
   std::string compensation = {};
   std::string decided_by = {};  ///< Empty: the call itself. Else the policy, for example "ask".
   std::string evidence = {};
 };
+
+constexpr std::string_view name_of(Settle::Sent sent) {
+  switch (sent) {
+    case Settle::Sent::absent:
+      return "absent";
+    case Settle::Sent::never:
+      return "never";
+    case Settle::Sent::open:
+      break;
+  }
+  return "open";
+}
 
 /// An effect that is about to be sent: its row is made, or, if it is known, its sending is noted.
 /// first_sent_at is now unless it is set; last_sent_at is the end of the lease, because until then

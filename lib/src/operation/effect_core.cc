@@ -148,7 +148,7 @@ Command EffectCore::on(const Input& input, Milliseconds now) {
 }
 
 void EffectCore::abort(Milliseconds now) {
-  if (may_leave()) note(false, {}, now);
+  if (may_leave()) note(Settle::Sent::open, {}, now);
   std::erase_if(known_, [](const Known& each) { return !each.recorded; });
   const bool had_begun = state_ != State::loading && state_ != State::taking_over;
   state_ = had_begun && state_ != State::leaving ? State::idle : State::over;

@@ -233,7 +233,8 @@ class EffectCore {
   Command finish_call(Command command);
 
   /// Nothing of the effect was sent, or nothing more of it will leave.
-  void note(bool nothing_sent, std::string_view decided_by, Milliseconds now);
+  Settle::Sent without_this() const;
+  void note(Settle::Sent sent, std::string_view decided_by, Milliseconds now);
   bool may_rerun(Milliseconds now) const;
   Milliseconds rerun_end() const;
   bool has_time(Milliseconds now) const;
@@ -267,6 +268,7 @@ class EffectCore {
   std::size_t current_ = 0;               ///< Which of known_.
   std::size_t policy_ = 0;                ///< The next one.
   bool is_rerun_ = false;                 ///< An earlier request is open.
+  bool is_known_ = false;                 ///< The provider may have seen the key before.
   std::string tried_;                     ///< What the policies have come to, for an operator.
   std::optional<CallResult> unrecorded_;  ///< Of a mutant that calls first.
 };

@@ -196,24 +196,25 @@ void finish_operation(Connection& connection, const NewRecord& record, std::int6
       record.response_retention.count(), record.key_retention.count());
 }
 
-// key hash, name, state, 1 if nothing was sent, reference, response, compensation, who decided,
-// evidence, fence, now
+// key hash, name, state, what is known of the requests, reference, response, compensation, who
+// decided, evidence, fence, now
 const Text kSettleEffect{
     .name = "settle_effect",
     .sqlite =
         "UPDATE main.outseal_effect SET state = ?3, external_ref = ?5, response = ?6,"
         " compensation = ?7, decided_by = ?8, evidence = ?9, fence = ?10, version = version + 1,"
         " settled_at = CASE WHEN ?3 <> 'intended' THEN ?11 END,"
-        " first_sent_at = CASE WHEN NOT ?4 THEN first_sent_at END,"
-        " last_sent_at = CASE WHEN ?4 THEN NULL WHEN ?3 = 'intended' THEN min(last_sent_at, ?11)"
-        " ELSE last_sent_at END, rerun_until = CASE WHEN NOT ?4 THEN rerun_until END"
+        " first_sent_at = CASE WHEN ?4 <> 'never' THEN first_sent_at END,"
+        " last_sent_at = CASE WHEN ?4 <> 'open' THEN NULL"
+        " WHEN ?3 = 'intended' THEN min(last_sent_at, ?11) ELSE last_sent_at END,"
+        " rerun_until = CASE WHEN ?4 <> 'never' THEN rerun_until END"
         " WHERE operation = ?1 AND name = ?2 AND state = 'intended'"};
 
 bool settle_effect(Connection& connection, std::string_view key_hash, const Settle& settle,
                    std::int64_t fence, std::int64_t now_ms) {
   const Bytes response{settle.response};
   return run(connection, kSettleEffect, Bytes{key_hash}, settle.name, name_of(settle.state),
-             settle.nothing_sent, NullIfEmpty{settle.reference},
+             name_of(settle.sent), NullIfEmpty{settle.reference},
              settle.response.empty() ? std::nullopt : std::optional{response},
              NullIfEmpty{settle.compensation}, NullIfEmpty{settle.decided_by},
              NullIfEmpty{settle.evidence}, fence, now_ms) == 1;
