@@ -5,8 +5,8 @@ DROP FUNCTION outseal.begin_effect(bytea, bigint, text, text, bytea, text, text[
 DROP FUNCTION outseal.provider_key_of(bytea, text);
 DROP FUNCTION outseal.effect_step(timestamptz, text, timestamptz, timestamptz, text[], text[], text,
   text, interval, interval, interval, boolean);
-DROP FUNCTION outseal.settle_effect(bytea, bigint, text, text, boolean, boolean, text, bytea, text,
-  text, text);
+DROP FUNCTION outseal.settle_effect(bytea, bigint, text, text, text, text, bytea, text, text,
+  text);
 DROP FUNCTION outseal.send_effect(bytea, bigint, text, bytea, text, text, text, interval, bigint,
   text, jsonb);
 DELETE FROM outseal.schema_migration WHERE version = 7;

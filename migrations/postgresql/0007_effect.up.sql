@@ -46,12 +46,12 @@ REVOKE ALL ON FUNCTION outseal.send_effect(bytea, bigint, text, bytea, text, tex
   bigint, text, jsonb) FROM PUBLIC;
 
 -- Settles an effect that was intended: as confirmed, not_applied, failed, unknown or disputed. Or
--- notes, as `intended`, that the last request has left by now. With `nothing_open`: none was
--- applied and none can still arrive, so the next one is sent as a new one. With `nothing_sent`:
--- none has ever left, so the window has not begun. Returns the effect's new version.
+-- notes, as `intended`, what is known of its requests: `open`, the last one has left by now;
+-- `absent`, none was applied and none can still arrive, so the next one is sent as a new one;
+-- `never`, none has ever left, so the window has not begun. Returns the effect's new version.
 CREATE FUNCTION outseal.settle_effect(
-  operation bytea, fence bigint, name text, state text, nothing_sent boolean DEFAULT false,
-  nothing_open boolean DEFAULT false, reference text DEFAULT NULL, response bytea DEFAULT NULL,
+  operation bytea, fence bigint, name text, state text, sent text DEFAULT 'open',
+  reference text DEFAULT NULL, response bytea DEFAULT NULL,
   compensation text DEFAULT NULL, decided_by text DEFAULT NULL, evidence text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -59,25 +59,26 @@ AS $$
 DECLARE
   new_version bigint;
   now CONSTANT timestamptz := clock_timestamp();
-  unsent CONSTANT boolean := nothing_sent AND settle_effect.state = 'intended';
-  closed CONSTANT boolean := unsent OR nothing_open AND settle_effect.state = 'intended';
+  intended CONSTANT boolean := settle_effect.state = 'intended';
+  never CONSTANT boolean := intended AND sent = 'never';
 BEGIN
   IF (settle_effect.state IN ('intended', 'confirmed', 'not_applied', 'failed', 'unknown',
-                              'disputed')) IS NOT TRUE THEN
-    RAISE EXCEPTION 'an effect is not settled as %', coalesce(state, 'NULL')
-      USING ERRCODE = 'invalid_parameter_value',
-        HINT = 'give intended, confirmed, not_applied, failed, unknown or disputed';
+                              'disputed') AND sent IN ('open', 'absent', 'never')) IS NOT TRUE THEN
+    RAISE EXCEPTION 'an effect is not settled as % and %', coalesce(state, 'NULL'),
+      coalesce(sent, 'NULL') USING ERRCODE = 'invalid_parameter_value',
+        HINT = 'give intended, confirmed, not_applied, failed, unknown or disputed; and open,'
+          ' absent or never';
   END IF;
   PERFORM outseal.require_fence(operation, fence);
   UPDATE outseal.effect e SET state = settle_effect.state, fence = settle_effect.fence,
     version = e.version + 1, external_ref = reference, response = settle_effect.response,
     compensation = settle_effect.compensation, decided_by = settle_effect.decided_by,
     evidence = settle_effect.evidence,
-    settled_at = CASE WHEN settle_effect.state <> 'intended' THEN now END,
-    first_sent_at = CASE WHEN NOT unsent THEN e.first_sent_at END,
-    last_sent_at = CASE WHEN closed THEN NULL WHEN settle_effect.state = 'intended'
-                          AND e.last_sent_at > now THEN now ELSE e.last_sent_at END,
-    rerun_until = CASE WHEN NOT unsent THEN e.rerun_until END
+    settled_at = CASE WHEN NOT intended THEN now END,
+    first_sent_at = CASE WHEN NOT never THEN e.first_sent_at END,
+    last_sent_at = CASE WHEN intended AND sent <> 'open' THEN NULL
+                        WHEN intended AND e.last_sent_at > now THEN now ELSE e.last_sent_at END,
+    rerun_until = CASE WHEN NOT never THEN e.rerun_until END
   WHERE e.operation = settle_effect.operation AND e.name = settle_effect.name
     AND e.state = 'intended'
   RETURNING e.version INTO new_version;
@@ -89,8 +90,8 @@ BEGIN
   RETURN new_version;
 END
 $$;
-REVOKE ALL ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, boolean, boolean, text,
-  bytea, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, text, text, bytea, text,
+  text, text) FROM PUBLIC;
 
 -- --- The rule -----------------------------------------------------------------------------------
 
@@ -242,8 +243,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   seen outseal.effect;
-  nothing_sent boolean := false;
-  nothing_open boolean := false;
+  sent text := 'open';
   evidence text;
 BEGIN
   IF (answer = ANY (CASE WHEN step IN ('call', 'rerun')
@@ -268,21 +268,22 @@ BEGIN
       seen.amount_minor, seen.currency, amount_minor, currency);
   ELSIF answer = 'not_sent' THEN
     -- Earlier requests may have left, even if it was proven that they are over.
-    nothing_sent := step = 'call' AND seen.attempts = 1;
-    nothing_open := step = 'call';
+    sent := CASE WHEN step <> 'call' THEN 'open' WHEN seen.attempts = 1 THEN 'never'
+            ELSE 'absent' END;
     retry_after := '1 second';
   ELSIF answer = 'uncertain' THEN
     retry_after := '1 second';
   ELSIF answer = 'not_applied_proven' THEN
-    nothing_open := true;
+    sent := 'absent';
   ELSIF answer = 'not_found_yet' THEN
-    nothing_open := (asked_at >= seen.last_sent_at + absence_after) IS TRUE;
-    IF NOT nothing_open THEN
+    IF asked_at >= seen.last_sent_at + absence_after THEN
+      sent := 'absent';
+    ELSE
       retry_after := greatest(seen.last_sent_at + absence_after - clock_timestamp(), '1 second');
     END IF;
   END IF;
-  PERFORM outseal.settle_effect(operation, fence, name, state, nothing_sent, nothing_open,
-    reference, response, compensation, CASE WHEN state <> 'intended' OR nothing_open THEN
+  PERFORM outseal.settle_effect(operation, fence, name, state, sent, reference, response,
+    compensation, CASE WHEN state <> 'intended' OR sent <> 'open' THEN
       CASE step WHEN 'ask' THEN 'ask' WHEN 'cancel' THEN 'cancel_by_key'
       ELSE CASE WHEN state = 'disputed' THEN 'call' END END END, evidence);
   IF state = 'disputed' THEN PERFORM outseal.hand_over_operation(operation, fence); END IF;

@@ -83,8 +83,8 @@ BEGIN
         'EXECUTE ON FUNCTION outseal.provider_key_of(bytea, text)',
         'EXECUTE ON FUNCTION outseal.send_effect(bytea, bigint, text, bytea, text, text, text,'
           ' interval, bigint, text, jsonb)',
-        'EXECUTE ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, boolean, boolean,'
-          ' text, bytea, text, text, text)',
+        'EXECUTE ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, text, text, bytea,'
+          ' text, text, text)',
         'SELECT, INSERT ON outseal.inbox',
         'SELECT, INSERT, UPDATE (position, last_event_id, updated_at) ON outseal.inbox_position',
         'EXECUTE ON FUNCTION outseal.purge_received(bigint, bigint)',

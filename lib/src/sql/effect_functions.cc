@@ -25,7 +25,7 @@ class Settlements {
     for (const Settle& each : all) {
       names_.push_back(each.name);
       states_.push_back(name_of(each.state));
-      nothing_sent_.emplace_back(each.nothing_sent ? "true" : "false");
+      sent_.push_back(name_of(each.sent));
       references_.push_back(or_null(each.reference));
       responses_.push_back(or_null(each.response));
       compensations_.push_back(or_null(each.compensation));
@@ -36,7 +36,7 @@ class Settlements {
 
   auto values() const {
     using Texts = std::span<const std::string_view>;
-    return std::tuple{Texts{names_},      Texts{states_},         Texts{nothing_sent_},
+    return std::tuple{Texts{names_},      Texts{states_},         Texts{sent_},
                       Texts{references_}, BytesArray{responses_}, Texts{compensations_},
                       Texts{deciders_},   Texts{evidence_}};
   }
@@ -45,7 +45,7 @@ class Settlements {
   using Column = std::vector<std::string_view>;
   Column names_;
   Column states_;
-  Column nothing_sent_;
+  Column sent_;
   Column references_;
   Column responses_;
   Column compensations_;
@@ -98,15 +98,15 @@ bool is_overtaken(const Error& error) {
   "outseal.send_effect(" hash ", " fence ", " name ", " request ", " provider ", " key            \
   ", " policies ", " OUTSEAL_MS(rerun) ", " minor "::bigint, " currency ", " attributes "::jsonb)"
 
-#define OUTSEAL_SETTLE(hash, fence, names, states, nothing_sent, references, responses,          \
-                       compensations, deciders, evidence)                                        \
+#define OUTSEAL_SETTLE(hash, fence, names, states, sent, references, responses, compensations,   \
+                       deciders, evidence)                                                       \
   "(SELECT count(outseal.settle_effect(" hash ", " fence                                         \
   ", s.name, s.state,"                                                                           \
-  " s.nothing_sent::boolean, false, s.reference, s.response, s.compensation, s.decided_by, "     \
+  " s.sent, s.reference, s.response, s.compensation, s.decided_by, "                             \
   "s.evidence))"                                                                                 \
-  " FROM unnest(" names "::text[], " states "::text[], " nothing_sent "::text[], " references    \
+  " FROM unnest(" names "::text[], " states "::text[], " sent "::text[], " references            \
   "::text[], " responses "::bytea[], " compensations "::text[], " deciders "::text[], " evidence \
-  "::text[]) AS s (name, state, nothing_sent, reference, response, compensation, decided_by,"    \
+  "::text[]) AS s (name, state, sent, reference, response, compensation, decided_by,"            \
   " evidence))"
 
 // key hash, scope, fingerprint, its version, handle, owner, lease, the effect's nine
