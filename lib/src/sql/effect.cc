@@ -1,6 +1,7 @@
 #include "sql/effect.h"
 
 #include "model/headers.h"
+#include "sql/postgres/fragments.h"
 #include "sql/record_row.h"
 #include "sql/typed.h"
 
@@ -70,26 +71,41 @@ EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
 
 }  // namespace
 
-// key hash, now -> 1 if it has expired, the operation's columns, then those of an effect, whose
-// name is NULL if there is none
+// key hash, on SQLite also now -> now, 1 if it has expired, the operation's columns, then those of
+// an effect, whose name is NULL if there is none
 const Text kFindOperationView{
     .name = "find_operation_view",
     .sqlite =
-        "SELECT coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
+        "SELECT ?2, coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
         ", i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
         " i.lease_owner, i.lease_until, i.status, CASE WHEN i.purge_at > ?2 THEN i.body END,"
         " i.content_type, i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
         " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
         " e.version, e.first_sent_at, e.last_sent_at FROM main.outseal_idempotency i"
         " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash"
-        " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id"};
+        " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id",
+    .postgres =
+        "SELECT clock_timestamp(), coalesce(i.expires_at <= clock_timestamp(), false)"
+        " AND NOT EXISTS (SELECT FROM outseal.effect o WHERE o.operation = i.key_hash"
+        " AND o.state IN ('intended', 'unknown', 'disputed')),"
+        " i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
+        " i.lease_owner, coalesce(i.lease_until, i.created_at), i.status,"
+        " CASE WHEN i.purge_at > clock_timestamp() THEN i.body END, i.content_type,"
+        " i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
+        " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
+        " e.version, e.first_sent_at, e.last_sent_at FROM outseal.idempotency i"
+        " LEFT JOIN outseal.effect e ON e.operation = i.key_hash"
+        " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = $1 ORDER BY e.id"};
 
 OperationView find_operation_view(Connection& connection, std::string_view key_hash) {
-  const std::int64_t now_ms = connection.now_ms();
   OperationView view;
-  Bound bound{connection, kFindOperationView, Bytes{key_hash}, now_ms};
+  const Bytes hash{key_hash};
+  Bound bound = connection.pipelines()
+                    ? Bound{connection, kFindOperationView, hash}
+                    : Bound{connection, kFindOperationView, hash, connection.now_ms()};
   while (bound.step()) {
     Columns columns = bound.columns();
+    const auto now_ms = columns.get<std::int64_t>();
     if (columns.get<bool>()) return {};
     read_operation(columns, now_ms, view);
     view.key_hash = key_hash;
@@ -98,14 +114,24 @@ OperationView find_operation_view(Connection& connection, std::string_view key_h
   return view;
 }
 
-// scope, now less how long ago the lease must have ended -> key hash, fence
+// scope, on SQLite now less idle, on PostgreSQL idle -> key hash, fence. PostgreSQL: those that are
+// open are few, and side by side in the index.
 const Text kFindLeftOperation{
     .name = "find_left_operation",
     .sqlite =
         "SELECT i.key_hash, i.fence FROM main.outseal_idempotency i"
         " WHERE i.state IN ('in_progress', 'unknown') AND i.scope = ?1 AND i.lease_until <= ?2"
         " AND NOT EXISTS (SELECT 1 FROM main.outseal_effect e WHERE e.operation = i.key_hash"
-        " AND e.state IN ('unknown', 'disputed')) ORDER BY i.lease_until LIMIT 1"};
+        " AND e.state IN ('unknown', 'disputed')) ORDER BY i.lease_until LIMIT 1",
+    .postgres =
+        "SELECT i.key_hash, i.fence FROM outseal.idempotency i WHERE i.purge_at IS NULL"
+        " AND i.state IN ('in_progress', 'unknown') AND i.scope = $1"
+        " AND coalesce(i.lease_until, i.created_at)"
+        "  <= clock_timestamp() - $2::bigint::float8 * interval '1 ms'"
+        " AND NOT EXISTS (SELECT FROM outseal.effect e WHERE e.operation = i.key_hash"
+        " AND e.state IN ('unknown', 'disputed'))"
+        " ORDER BY coalesce(i.lease_until, i.created_at) LIMIT 1",
+    .setting = {OUTSEAL_PIN_INDEX}};
 
 std::optional<std::pair<std::string, std::int64_t>> find_left_operation(Connection& connection,
                                                                         std::string_view scope,
@@ -114,7 +140,8 @@ std::optional<std::pair<std::string, std::int64_t>> find_left_operation(Connecti
     std::string key_hash{columns.bytes()};
     return std::pair{std::move(key_hash), columns.get<std::int64_t>()};
   };
-  return find_row(connection, kFindLeftOperation, read, scope, connection.now_ms() - idle.count());
+  return find_row(connection, kFindLeftOperation, read, scope,
+                  connection.pipelines() ? idle.count() : connection.now_ms() - idle.count());
 }
 
 // key hash, scope, fingerprint, its version, handle, now

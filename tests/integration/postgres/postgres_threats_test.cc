@@ -67,26 +67,41 @@ TEST_CASE("each role has the privileges that it needs, and the public none") {
   };
   CHECK(of("public").empty());
   CHECK(of("producer") ==
-        R"(append(): EXECUTE
+        R"(answer_effect(): EXECUTE
+append(): EXECUTE
 appended_after(): EXECUTE
-effect: INSERT SELECT UPDATE(attempts,attributes,external_ref,fence,settled_at,state)
+begin_effect(): EXECUTE
+begin_operation(): EXECUTE
+claim_operation(): EXECUTE
+effect: SELECT
+effect_step(): EXECUTE
+finish_operation(): EXECUTE
 forget_expired(): EXECUTE
+hand_over_operation(): EXECUTE
+hold_operation(): EXECUTE
 )"
         "idempotency: "
         "INSERT(body,completed_at,content_type,created_at,expires_at,fingerprint,"
         "fingerprint_version,key_hash,purge_at,reply_headers,scope,state,status)"
-        R"( SELECT UPDATE(lease_until)
+        R"( SELECT
 inbox: INSERT SELECT
 inbox_cursor: INSERT SELECT UPDATE(position,updated_at)
 inbox_event: SELECT
 inbox_position: INSERT SELECT UPDATE(last_event_id,position,updated_at)
 inbox_tail: SELECT
+key_hash(): EXECUTE
+operation_of(): EXECUTE
+operation_status(): EXECUTE
 outbox: INSERT(content_type,event_id,headers,key,payload,payload_bytes,topic,type)
+provider_key_of(): EXECUTE
 purge_operations(): EXECUTE
 purge_received(): EXECUTE
 purge_taken(): EXECUTE
 schema: USAGE
 schema_migration: SELECT
+send_effect(): EXECUTE
+settle_effect(): EXECUTE
+take_over_operation(): EXECUTE
 uuid_v7(): EXECUTE)");
   CHECK(of("relay") == R"(audit: INSERT SELECT
 halt: DELETE INSERT SELECT UPDATE
