@@ -91,8 +91,7 @@ Cost measure(const Stage& stage, const Kind& kind, int count) {
 void pg_records(const Size& size) {
   const int count = size.count(50'000) / kClients * kClients + kClients;
   std::array<double, kKinds.size()> rate_when_empty{};
-  for (const int records : {0, size.count(1'000'000), size.count(10'000'000)}) {
-    std::printf("  %d records:", records);
+  for (const int records : {0, size.count(1'000'000), size.count(10'000'000)})
     for (std::size_t i = 0; i < kKinds.size(); ++i) {
       const Stage stage;
       load(stage, kKinds.at(i), records);
@@ -103,15 +102,16 @@ void pg_records(const Size& size) {
         wal_bytes.push_back(cost.wal_bytes);
         rates.push_back(cost.rate);
       }
-      double& empty = rate_when_empty.at(i);
-      if (records == 0) empty = median(rates);
-      const double ratio = median(rates) / empty;
-      std::printf("%s %s %.0f bytes of WAL a record, %.0f records/s, %.2f of the empty table%s",
-                  i == 0 ? "" : ";", kKinds.at(i).name, median(wal_bytes), median(rates), ratio,
-                  i == 1 && records > 0 ? at_least(ratio, 0.95).c_str() : "");
+      if (records == 0) rate_when_empty.at(i) = median(rates);
+      const double ratio = median(rates) / rate_when_empty.at(i);
+      const bool has_aim = i == 1 && records > 0;
+      std::printf("  %8d records, %-19s: %5.0f bytes of WAL a record, %5.0f records/s", records,
+                  kKinds.at(i).name, median(wal_bytes), median(rates));
+      if (records > 0)
+        std::printf(", %.2f of the empty table's%s", ratio,
+                    has_aim ? at_least(ratio, 0.95).c_str() : "");
+      std::printf("\n");
     }
-    std::printf("\n");
-  }
 }
 
 }  // namespace outseal::bench
