@@ -190,6 +190,35 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
     {Option::decision, "as", "accepted|false_alarm|repaired", choice, command_line, none,
      "accepted and false_alarm stay so while the finding is seen; repaired opens it again if the "
      "next run still sees it."},
+
+    {Option::service_url, "url", "URL", text, command_line, none,
+     "Where the service listens: http://HOST:PORT, with a path if all requests share one."},
+    {Option::requests, "requests", "FILE", text, command_line, none,
+     "The requests, one JSON object a line."},
+    {Option::times,
+     "times",
+     "N",
+     number,
+     command_line,
+     {.number = 20, .min = 1, .max = 1'000'000},
+     "How often each request is sent."},
+    {Option::concurrency,
+     "concurrency",
+     "N",
+     number,
+     command_line,
+     {.number = 8, .min = 1, .max = 256},
+     "How many clients send a request at the same time."},
+    {Option::timeout_ms,
+     "timeout-ms",
+     "N",
+     number,
+     command_line,
+     {.number = 60'000, .min = 1, .max = 3'600'000},
+     "How long one of the times may take until its final answer, with its retries."},
+    {Option::header, "header", "NAME:VALUE", list, command_line, none,
+     "A header field for each request. What is secret is better kept in the file of requests: "
+     "others on the machine see the command line."},
 }};
 
 constexpr bool is_sound() {

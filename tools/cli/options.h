@@ -71,6 +71,13 @@ enum class Option {
   any_state,
   finding,
   decision,
+  // outseal-reconcile replay-check.
+  service_url,
+  requests,
+  times,
+  concurrency,
+  timeout_ms,
+  header,
   count_,
 };
 inline constexpr std::size_t kOptionCount = static_cast<std::size_t>(Option::count_);

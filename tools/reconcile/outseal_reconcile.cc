@@ -22,6 +22,24 @@ std::string checks_help() {
   return text;
 }
 
+#ifdef OUTSEAL_REPLAY_CHECK
+std::string replay_check_notes() {
+  return "The file of requests holds one JSON object a line:\n"
+         "  path     what comes behind --url\n"
+         "  method   POST if not given\n"
+         "  key      the idempotency key; a new one if not given\n"
+         "  headers  an object of strings\n"
+         "  body     text as it is sent, or other JSON\n"
+         "\n"
+         "The key is sent as Idempotency-Key. 202, and 409, 425, 429 or 503 with Retry-After, are\n"
+         "asked again, and so is a connection that broke. The final answers of a request must "
+         "have\n"
+         "the same status, body and header fields, and all but one Idempotent-Replayed: true.\n"
+         "Fields of the connection and the moment are not compared: Date, Age, Server, Via,\n"
+         "Set-Cookie, Content-Length, ids of requests and traces.\n";
+}
+#endif
+
 const Program kProgram{
     .name = "outseal-reconcile",
     .summary = "compares what was committed with what happened, and keeps findings.",
@@ -50,6 +68,18 @@ const Program kProgram{
          .required = {Option::db, Option::finding, Option::decision, Option::reason},
          .optional = {Option::actor, Option::config, Option::json},
          .run = findings_resolve},
+#ifdef OUTSEAL_REPLAY_CHECK
+        {.path = "replay-check",
+         .summary =
+             "Sends each request of a file many times at once, as clients that retry do, and "
+             "compares the answers. Exits with 1 if a request had more than one effect or "
+             "answer. For tests: it has effects.",
+         .required = {Option::service_url, Option::requests},
+         .optional = {Option::times, Option::concurrency, Option::timeout_ms, Option::header,
+                      Option::json},
+         .run = replay_check,
+         .notes = replay_check_notes},
+#endif
     }};
 
 }  // namespace

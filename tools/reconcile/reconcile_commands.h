@@ -1,4 +1,4 @@
-// The commands of outseal-reconcile, one file for the run and one for the findings.
+// The commands of outseal-reconcile: the run, the findings, and the check of a service.
 #pragma once
 
 #include "cli/console.h"
@@ -11,6 +11,7 @@ int reconcile_run(const Settings& settings);
 int findings_list(const Settings& settings);
 int findings_show(const Settings& settings);
 int findings_resolve(const Settings& settings);
+int replay_check(const Settings& settings);
 
 /// The fields of a finding's subject, and its text.
 void add_subject(JsonObject& object, const Subject& subject);

@@ -1,14 +1,12 @@
 // outseal-reconcile run: the checks, what they saw, what is open, and a verdict.
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "cli/console.h"
 #include "cli/database.h"
+#include "cli/progress_line.h"
 #include "outseal/error.h"
 #include "reconcile/run.h"
 #include "reconcile_commands.h"
@@ -35,29 +33,6 @@ reconcile::CheckOptions check_options_of(const Settings& settings) {
   options.subscriptions = settings.list(Option::subscriptions);
   return options;
 }
-
-/// Overwrites one line on stderr while a person is watching.
-class ProgressLine {
- public:
-  explicit ProgressLine(bool wanted) : wanted_{wanted && ::isatty(STDERR_FILENO) == 1} {}
-  ~ProgressLine() {
-    if (shown_) static_cast<void>(std::fputs("\r\033[K", stderr));
-  }
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
-
-  void operator()(std::string_view check, std::uint64_t done, std::uint64_t total) {
-    if (!wanted_) return;
-    std::string line = "\r" + std::string{check} + ": " + std::to_string(done);
-    if (total != 0) line += " of " + std::to_string(std::max(done, total));
-    static_cast<void>(std::fputs((line + "\033[K").c_str(), stderr));
-    shown_ = true;
-  }
-
- private:
-  bool wanted_;
-  bool shown_ = false;
-};
 
 std::string looked_at(const Report& report) {
   std::string text;
