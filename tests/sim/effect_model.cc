@@ -174,6 +174,9 @@ AskResult Provider::ask(const std::string& key, Milliseconds now, Random& random
   const auto found = known_.find(key);
   if (found != known_.end() && found->second.applied > 0 && found->second.visible <= now)
     return {.answer = AskResult::Answer::applied, .reference = key + "#1"};
+  // What is still on its way nobody knows of.
+  const bool applied = found != known_.end() && found->second.applied > 0;
+  if (!applied && random.percent(30)) return {.answer = AskResult::Answer::not_applied_proven};
   return {.answer = AskResult::Answer::not_found_yet};
 }
 

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -90,7 +91,7 @@ TEST_CASE("without any of its guards a schedule breaks a promise") {
   for (const char* mutant : {"no_fence", "no_intent_before_call", "lease_by_local_clock",
                              "window_ignored", "replays_ignored", "not_found_is_proof",
                              "in_flight_ignored", "not_sent_forgets", "late_call"}) {
-    CAPTURE(mutant);
+    CAPTURE(std::string{mutant});
     CHECK_FALSE(test::passes_with_mutant(mutant, kName));
   }
 }
