@@ -2,10 +2,12 @@
 //
 // Reading order: transaction.h (begin, join, commit) · session.h (on which connections) · outbox.h
 // (append an event) · idempotency.h (execute an operation once) · inbox.h (receive an event once) ·
+// consume.h (a receiver's loop) · webhook.h (verify a webhook) ·
 // error.h (what can go wrong and what to do) · observer.h (see what became of each call) · ids.h
 // (event ids and positions). How it works inside: lib/README.md.
 #pragma once
 
+#include "outseal/consume.h"      // IWYU pragma: export
 #include "outseal/error.h"        // IWYU pragma: export
 #include "outseal/idempotency.h"  // IWYU pragma: export
 #include "outseal/ids.h"          // IWYU pragma: export
@@ -15,3 +17,4 @@
 #include "outseal/session.h"      // IWYU pragma: export
 #include "outseal/transaction.h"  // IWYU pragma: export
 #include "outseal/version.h"      // IWYU pragma: export
+#include "outseal/webhook.h"      // IWYU pragma: export

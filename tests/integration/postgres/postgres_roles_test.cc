@@ -46,7 +46,7 @@ void check_denied(const Site& site, const std::string& user,
 const std::vector<std::string> kTables{
     "outbox", "subscription",     "journal",     "parked",       "idempotency", "effect",
     "inbox",  "inbox_position",   "inbox_tail",  "turn",         "run",         "finding",
-    "audit",  "schema_migration", "inbox_event", "inbox_cursor", "halt"};
+    "audit",  "schema_migration", "inbox_event", "inbox_cursor", "halt",        "inbox_attempt"};
 
 }  // namespace
 
@@ -204,6 +204,9 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "INSERT INTO outseal.inbox_event DEFAULT VALUES",
        "UPDATE outseal.inbox_event SET payload = 'other'",
        "DELETE FROM outseal.inbox_cursor",
+       "DELETE FROM outseal.inbox_attempt",
+       "UPDATE outseal.inbox_attempt SET position = 1",
+       "UPDATE outseal.inbox_attempt SET key = 'other'",
        "SELECT outseal.grant_roles()",
        "LOCK TABLE outseal.outbox IN ACCESS EXCLUSIVE MODE",
        "LOCK TABLE outseal.idempotency IN SHARE MODE",
@@ -211,6 +214,7 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "LOCK TABLE outseal.inbox IN SHARE MODE",
        "LOCK TABLE outseal.inbox_position IN SHARE MODE",
        "LOCK TABLE outseal.inbox_cursor IN SHARE MODE",
+       "LOCK TABLE outseal.inbox_attempt IN SHARE MODE",
        "LOCK TABLE outseal.inbox_event IN SHARE MODE",
        "LOCK TABLE outseal.schema_migration IN SHARE MODE",
        "LOCK TABLE outseal.turn IN SHARE MODE"});

@@ -70,13 +70,15 @@ TEST_CASE("each role has the privileges that it needs, and the public none") {
         R"(append(): EXECUTE
 appended_after(): EXECUTE
 effect: INSERT SELECT UPDATE(attempts,attributes,external_ref,fence,settled_at,state)
+finish_attempt(): EXECUTE
 forget_expired(): EXECUTE
 )"
         "idempotency: "
         "INSERT(body,completed_at,content_type,created_at,expires_at,fingerprint,key_hash,"
         R"(scope,state,status) SELECT UPDATE(lease_until)
 inbox: INSERT SELECT
-inbox_cursor: INSERT SELECT UPDATE(position,updated_at)
+inbox_attempt: INSERT SELECT UPDATE(attempt_id,attempts,cause,changed_at,reason,state)
+inbox_cursor: INSERT SELECT UPDATE(position,tried_to,updated_at)
 inbox_event: SELECT
 inbox_position: INSERT SELECT UPDATE(last_event_id,position,updated_at)
 inbox_tail: SELECT
@@ -102,6 +104,7 @@ finding: INSERT SELECT UPDATE
 halt: SELECT
 idempotency: SELECT
 inbox: SELECT
+inbox_attempt: SELECT
 inbox_cursor: SELECT
 inbox_event: SELECT
 inbox_position: SELECT

@@ -1,4 +1,4 @@
-#include "sinks/http/signature.h"
+#include "base/webhook_signature.h"
 
 #include <openssl/evp.h>
 
@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "outseal/error.h"
 
-namespace outseal::sinks {
+namespace outseal {
 namespace {
 
 constexpr std::size_t kSecretBytesMin = 24;
@@ -80,4 +80,4 @@ std::string place_signature(const std::vector<std::string>& secrets, std::string
   return sign(secrets, content, place.stream);
 }
 
-}  // namespace outseal::sinks
+}  // namespace outseal
