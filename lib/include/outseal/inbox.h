@@ -1,12 +1,21 @@
 // The inbox: makes each event take effect once by recording it in the same transaction as the
 // effect.
 //
-// There are three ways. Which one fits depends on how events reach the receiver:
-//   receive()           by id, in any order. One row an event, until purge_received().
-//   receive_in_order()  by position, one after the other. One row a stream, kept forever; no time
-//                       window is involved.
-//   take()              out of this database, where the relay's sink `postgresql://...` or
-//                       `sqlite:PATH` has put them. In order, and without listening on a port.
+// Which call fits depends on how events reach the receiver, and on who runs the loop:
+//
+//   events come...               a call that does it all       the step inside a transaction
+//   by a relay's sink            consume()                     take()
+//     `postgresql:`, `sqlite:`
+//   by webhook or queue          consume_message(), by id      receive()
+//   by webhook, one by one       consume_message(), by place   receive_in_order()
+//
+// By id: in any order; one row an event, until purge_received(). By position: one after the other;
+// one row a stream, kept forever; no time window is involved. Out of this database: in order, and
+// without listening on a port.
+//
+// The calls on the left (consume.h) also count attempts, so that they can set aside an event that
+// fails every time or kills its receiver: see list_parked(). Those on the right are their steps, for
+// a service with a loop of its own.
 //
 // Positions count within a stream: one database and one subscription of the sender. The relay names
 // it SOURCE#SUBSCRIPTION, by default "/outseal/main#main".

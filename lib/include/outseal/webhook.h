@@ -74,8 +74,8 @@ struct WebhookEvent {
 /// What verify_webhook() found.
 struct WebhookCheck {
   std::optional<WebhookEvent> event;  ///< None unless all is well.
-  /// What to answer without an event: 401 if it is not ours or too old, which the sender tries
-  /// again; 400 if it is no webhook of a relay, which it does not.
+  /// What to answer without an event: 401 if it is not signed or too old, which the sender tries
+  /// again; 400 if it is signed and still no webhook of a relay, which it does not.
   int status = 200;
   std::string reason = {};  ///< For a log; empty if all is well. Contains nothing of the request.
 };

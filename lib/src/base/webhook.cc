@@ -18,6 +18,8 @@ namespace {
 
 /// Signatures in a header field that are looked at: a sender has 8 secrets at most.
 constexpr int kSignaturesMax = 16;
+/// Seconds that a clock of nanoseconds can hold, with some room: the year 2200.
+constexpr std::uint64_t kTimeMax = 7'258'118'400;
 
 WebhookCheck refuse(int status, std::string reason) {
   return {.event = std::nullopt, .status = status, .reason = std::move(reason)};
@@ -113,23 +115,12 @@ WebhookCheck verify_webhook(const WebhookFields& fields, std::string_view body,
                             std::chrono::system_clock::time_point now,
                             const WebhookOptions& options) {
   options.validate();
-  // What is read strictly has no dot, and so the signed text has one meaning.
   const std::string id_text = fields("webhook-id");
-  const auto id = EventId::parse(id_text);
-  if (!id || id->is_nil()) return refuse(400, "webhook-id is not the id of an event");
   const std::string position_text = fields("outseal-position");
-  const auto position = parse_number(position_text);
-  if (!position || *position == 0) return refuse(400, "outseal-position is not a position");
   const std::string previous_text = fields("outseal-previous-id");
-  const auto previous = previous_text.empty() ? EventId{} : EventId::parse(previous_text);
-  if (!previous) return refuse(400, "outseal-previous-id is not the id of an event");
   const std::string stream = fields("outseal-stream");
-  if (stream.empty()) return refuse(400, "outseal-stream is missing");
-  const std::string time_text = fields("webhook-timestamp");
-  const auto time = parse_number(time_text);
-  if (!time || *time > static_cast<std::uint64_t>(INT32_MAX) * 64)
-    return refuse(400, "webhook-timestamp is not a time");
-
+  const auto time = parse_number(fields("webhook-timestamp"));
+  if (!time || *time > kTimeMax) return refuse(401, "webhook-timestamp is not a time");
   const auto time_s = static_cast<std::int64_t>(*time);
   const bool event_is_ours =
       mutant("no_webhook_signature") ||
@@ -148,6 +139,14 @@ WebhookCheck verify_webhook(const WebhookFields& fields, std::string_view body,
   if ((age > options.tolerance || age < -options.tolerance) && !mutant("no_webhook_age"))
     return refuse(401, "webhook-timestamp is too far from now");
 
+  // Strictly read these have no dot, and so the signed text has one meaning.
+  const auto id = EventId::parse(id_text);
+  if (!id || id->is_nil()) return refuse(400, "webhook-id is not the id of an event");
+  const auto position = parse_number(position_text);
+  if (!position || *position == 0) return refuse(400, "outseal-position is not a position");
+  const auto previous = previous_text.empty() ? EventId{} : EventId::parse(previous_text);
+  if (!previous) return refuse(400, "outseal-previous-id is not the id of an event");
+  if (stream.empty()) return refuse(400, "outseal-stream is missing");
   WebhookEvent event{
       .id = *id, .position = Position{*position}, .previous_id = *previous, .sent_at = sent_at};
   if (!percent_decode(stream, event.stream)) event.stream = stream;

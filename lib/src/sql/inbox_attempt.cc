@@ -206,7 +206,7 @@ const Text kIsInboxDue{
         "   WHERE c.stream = ?1), 0))"
         " OR EXISTS (SELECT 1 FROM main.outseal_inbox_attempt a WHERE a.stream = ?1"
         "  AND a.position IS NOT NULL AND a.state IN ('parked', 'queued')"
-        "  AND a.state = 'queued'))",
+        "  AND a.state = 'queued')",
     .postgres =
         "SELECT (EXISTS (SELECT 1 FROM outseal.inbox_tail t WHERE t.stream = $1"
         "  AND t.position > coalesce((SELECT c.position FROM outseal.inbox_cursor c"
