@@ -283,6 +283,7 @@ TEST_CASE("workers that consume at once share the events, each once and in order
   CHECK(effects.size() == 120 - 1 - behind);
   CHECK(shop.parked().size() == 1 + behind);
   CHECK(std::is_sorted(effects.begin(), effects.end()));
+  CHECK(shop.number("SELECT count(*) FROM outseal_inbox_attempt WHERE state = 'trying'") == 0);
 }
 
 TEST_CASE("the loop opens a new connection when one is lost, and throws what has to be fixed") {

@@ -312,11 +312,13 @@ const Text kAnyReceived{
     .sqlite =
         "SELECT EXISTS (SELECT 1 FROM main.outseal_inbox)"
         " OR EXISTS (SELECT 1 FROM main.outseal_inbox_position WHERE position > 0)"
-        " OR EXISTS (SELECT 1 FROM main.outseal_inbox_tail WHERE position > 0)",
+        " OR EXISTS (SELECT 1 FROM main.outseal_inbox_tail WHERE position > 0)"
+        " OR EXISTS (SELECT 1 FROM main.outseal_inbox_attempt WHERE state <> 'trying')",
     .postgres =
         "SELECT EXISTS (SELECT 1 FROM outseal.inbox)"
         " OR EXISTS (SELECT 1 FROM outseal.inbox_position WHERE position > 0)"
-        " OR EXISTS (SELECT 1 FROM outseal.inbox_tail WHERE position > 0)"};
+        " OR EXISTS (SELECT 1 FROM outseal.inbox_tail WHERE position > 0)"
+        " OR EXISTS (SELECT 1 FROM outseal.inbox_attempt WHERE state <> 'trying')"};
 
 bool any_received(Connection& connection) { return get_value<bool>(connection, kAnyReceived); }
 

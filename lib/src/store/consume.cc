@@ -111,7 +111,6 @@ class Consumer {
       statements_.reset();
       session_.reset();
     }
-    is_same_try_ = true;
     back_off({.reason = error.what(), .error = &error});
   }
 
@@ -127,8 +126,8 @@ class Consumer {
     if (next.parked) return true;
     failpoint("consume.begun");
     const auto failure = handle(next);
-    is_same_try_ = failure == std::nullopt;
     if (!failure) return true;
+    batch_from_.reset();
     ConsumeTrouble trouble{.reason = failure->reason};
     if (next.attempts > 0) {
       note_failure(next.event, *failure);
@@ -146,8 +145,7 @@ class Consumer {
   std::optional<store::HandlerFailure> handle(const Next& next);
   std::size_t call_for(const store::InboxPage& page, Transaction& tx,
                        std::optional<store::HandlerFailure>& failure);
-  bool is_still_next(sql::Connection& connection, const Next& next,
-                     const sql::InboxCursor& cursor) const;
+  bool is_still_next(const Next& next, const sql::InboxCursor& cursor, Transaction& tx);
   void note_failure(const sql::AttemptedEvent& event, const store::HandlerFailure& failure);
   void purge();
 
@@ -183,8 +181,7 @@ class Consumer {
   std::chrono::steady_clock::time_point purge_at_{};
 
   EventId attempt_ = new_event_id();
-  bool is_same_try_ = false;  ///< What was begun last has failed by nobody's fault.
-  std::optional<Position> batch_from_;
+  std::optional<Position> batch_from_;  ///< Of a batch that no event has made fail.
 };
 
 /// Notes what is tried next.
@@ -199,8 +196,7 @@ Next Consumer::find_next() {
   if (cursor.has_parked)
     if (auto queued = sql::find_queued_inbox(connection, stream_))
       return begin_alone(connection, std::move(*queued), cursor, tx);
-  // A batch of this worker's that met a conflict is tried again as it was.
-  const bool again = is_same_try_ && batch_from_ == cursor.taken;
+  const bool again = batch_from_ == cursor.taken;  // It met a conflict, for example.
   const bool alone = cursor.taken < cursor.tried_to && !again && !mutant("no_one_by_one");
   const auto events_max =
       alone ? std::int64_t{1} : static_cast<std::int64_t>(options_.take.events_max);
@@ -254,11 +250,16 @@ Next Consumer::begin_alone(sql::Connection& connection, sql::AttemptedEvent even
 }
 
 /// Whether nobody was faster since find_next().
-bool Consumer::is_still_next(sql::Connection& connection, const Next& next,
-                             const sql::InboxCursor& cursor) const {
-  if (mutant("no_attempt_check")) return true;
-  return next.attempts > 0 ? store::holds_attempt(connection, stream_, next.event.id, attempt_)
-                           : next.from == cursor.taken;
+bool Consumer::is_still_next(const Next& next, const sql::InboxCursor& cursor, Transaction& tx) {
+  if (next.attempts == 0) return next.from == cursor.taken;
+  sql::Connection& connection = store::connection_of(tx);
+  const auto row = sql::lock_attempt(connection, stream_, next.event.id);
+  if (!row || row->attempt != attempt_) return false;
+  if (row->state != ParkedState::trying || row->event.position > cursor.taken) return true;
+  // A batch of another worker's has taken it.
+  sql::finish_attempt(connection, stream_, next.event.id);
+  tx.commit();
+  return false;
 }
 
 /// Handles what was begun.
@@ -271,7 +272,7 @@ std::optional<store::HandlerFailure> Consumer::handle(const Next& next) {
   store::InboxPage page;
   store::observed(options_.transaction.observer, seen, [&] {
     const sql::InboxCursor cursor = store::lock_cursor(connection, stream_);
-    if (!is_still_next(connection, next, cursor)) return;
+    if (!is_still_next(next, cursor, tx)) return;
     TakeOptions limits = options_.take;
     limits.events_max = next.events_max;
     page = store::read_inbox_page(connection, stream_, cursor, limits);
