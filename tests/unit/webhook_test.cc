@@ -173,8 +173,8 @@ TEST_CASE("A field of very many signatures costs no more than a few") {
 }
 
 TEST_CASE("A bad secret is named by its line and not shown") {
-  for (const std::string text : {std::string{}, std::string{"# nothing\n\n"},
-                                 kSecret + "\nwhsec_short", kSecret.substr(6)}) {
+  for (const std::string& text : {std::string{}, std::string{"# nothing\n\n"},
+                                  kSecret + "\nwhsec_short", kSecret.substr(6)}) {
     try {
       static_cast<void>(WebhookSecrets::parse(text));
       FAIL("it was taken");

@@ -125,7 +125,7 @@ struct Consumed {
 ///         the place in the stream is after the event at hand.
 /// @throws Error{invalid_argument} for a bad stream, or an empty callable.
 /// @throws Error{invalid_config} for options out of range.
-/// @throws what `open_session` throws the first time.
+/// @throws what `open_session` throws the first time, unless that is an Error to survive as above.
 /// Threads: it uses one connection at a time, in the calling thread, and returns with no
 ///          transaction open. Thread-safe: several threads may call it, each with an opener of its
 ///          own.

@@ -4,6 +4,7 @@
 #include <soci/soci.h>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -281,6 +282,16 @@ TEST_CASE("a receiving service takes what a relay carried there, and forgets wha
   CHECK(drained.code == 0);
   {
     soci::session session{soci::postgresql, server.conninfo(there, "the_producer")};
+    const SessionOpener open = [&]() -> Session { return session; };
+    const EventHandler fail = [](Transaction&, const InboxEvent&) {
+      throw std::runtime_error{"a test"};
+    };
+    CHECK(consume(open, "/outseal/main#main", fail, {.attempts_max = 1, .until_empty = true})
+              .parked == 1);
+    CHECK(list_parked(session, "/outseal/main#main").size() == 1);
+    CHECK(redrive_parked(session, "/outseal/main#main") == 1);
+    CHECK(consume_message(session, "a queue", new_event_id(), [](Transaction&) {}).arrival ==
+          Arrival::fresh);
     Transaction tx{session};
     CHECK(take(tx, "/outseal/main#main").size() == 1);
     CHECK(receive(tx, "by id", new_event_id()));
@@ -289,7 +300,7 @@ TEST_CASE("a receiving service takes what a relay carried there, and forgets wha
     tx.commit();
     server.execute("UPDATE outseal.inbox_event SET received_at = 'epoch'", there);
     CHECK(purge_taken(session, "/outseal/main#main", 1h) == 1);
-    CHECK(purge_received(session, 0ms) == 1);
+    CHECK(purge_received(session, 0ms) == 2);
   }
   server.drop_database(there);
 }
