@@ -47,11 +47,11 @@ class Site {
     ask("CREATE TABLE applied (event_id text)");
   }
 
-  /// Events 1 to `count`; their keys are k0, k1 and k2 in turn.
-  void fill(int count) {
+  /// Their keys are k0, k1 and k2 in turn.
+  void fill(int first, int last) {
     const std::string table = sqlite_ ? "outseal_inbox_event" : "outseal.inbox_event";
     const std::string time = sqlite_ ? "1" : "to_timestamp(1)";
-    for (int n = 1; n <= count; ++n)
+    for (int n = first; n <= last; ++n)
       ask("INSERT INTO " + table +
           " (stream, position, event_id, topic, key, type, content_type, headers, created_at,"
           " received_at, payload) VALUES ('" +
@@ -102,7 +102,7 @@ std::vector<std::unique_ptr<Site>> make_sites() {
 
 TEST_CASE("an event that kills the loop is set aside, and the stream goes on") {
   for (const auto& site : make_sites()) {
-    site->fill(20);
+    site->fill(1, 20);
     const std::string killer = id_of(8).to_string();
     int kills = 0;
     for (; kills < 50; ++kills) {
@@ -120,6 +120,33 @@ TEST_CASE("an event that kills the loop is set aside, and the stream goes on") {
     CHECK(parked[0].attempts == 5);
     CHECK_FALSE(parked[0].behind);
     CHECK(parked[4].behind);
+  }
+}
+
+TEST_CASE("the loop may die at any failpoint, and every event takes effect once") {
+  for (const auto& site : make_sites()) {
+    int events = 0;
+    int deaths = 0;
+    for (const char* const failpoint :
+         {"consume.begun", "consume.before_handler", "consume.after_handler",
+          "consume.before_commit", "service.before_commit", "service.after_commit"}) {
+      CAPTURE(failpoint);
+      for (int hit = 1; hit <= 3; ++hit) {
+        site->fill(events + 1, events + 6);
+        events += 6;
+        const Exit end =
+            site->start({"loop", ""},
+                        {{"OUTSEAL_FAILPOINT", failpoint + (":" + std::to_string(hit))}})
+                ->wait();
+        CHECK((end.signal == SIGKILL || end == Exit{}));
+        deaths += end.signal == SIGKILL ? 1 : 0;
+        CHECK(site->consume({"loop", ""}) == Exit{});
+        CHECK(site->number("SELECT count(*) FROM applied") == events);
+        CHECK(site->number("SELECT count(DISTINCT event_id) FROM applied") == events);
+      }
+    }
+    CHECK(deaths >= 6);
+    CHECK(site->parked().empty());
   }
 }
 

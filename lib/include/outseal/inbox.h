@@ -14,8 +14,8 @@
 // without listening on a port.
 //
 // The calls on the left (consume.h) also count attempts, so that they can set aside an event that
-// fails every time or kills its receiver: see list_parked(). Those on the right are their steps, for
-// a service with a loop of its own.
+// fails every time or kills its receiver: see list_parked(). Those on the right are their steps,
+// for a service with a loop of its own.
 //
 // Positions count within a stream: one database and one subscription of the sender. The relay names
 // it SOURCE#SUBSCRIPTION, by default "/outseal/main#main".

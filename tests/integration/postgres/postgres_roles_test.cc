@@ -4,7 +4,6 @@
 #include <soci/soci.h>
 
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -282,13 +281,10 @@ TEST_CASE("a receiving service takes what a relay carried there, and forgets wha
   CHECK(drained.code == 0);
   {
     soci::session session{soci::postgresql, server.conninfo(there, "the_producer")};
-    const SessionOpener open = [&]() -> Session { return session; };
-    const EventHandler fail = [](Transaction&, const InboxEvent&) {
-      throw std::runtime_error{"a test"};
-    };
-    CHECK(consume(open, "/outseal/main#main", fail, {.attempts_max = 1, .until_empty = true})
+    const EventHandler fail = [](Transaction&, const InboxEvent&) { throw 1; };
+    CHECK(consume([&]() -> Session { return session; }, "/outseal/main#main", fail,
+                  {.attempts_max = 1, .until_empty = true})
               .parked == 1);
-    CHECK(list_parked(session, "/outseal/main#main").size() == 1);
     CHECK(redrive_parked(session, "/outseal/main#main") == 1);
     CHECK(consume_message(session, "a queue", new_event_id(), [](Transaction&) {}).arrival ==
           Arrival::fresh);
