@@ -47,7 +47,7 @@ HandlerFailure judge(const std::exception_ptr& thrown) {
 
 /// Throws `error` with what the handler has thrown inside, if it has.
 [[noreturn]] void throw_around(const std::exception_ptr& thrown, const Error& error) {
-  if (!thrown) throw error;
+  if (!thrown) throw Error{error};
   try {
     std::rethrow_exception(thrown);
   } catch (...) {
