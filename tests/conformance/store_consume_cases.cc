@@ -224,7 +224,7 @@ TEST_CASE("an attempt of another worker is waited for before it counts") {
   std::stop_source stop;
   options = to_the_end();
   options.stop = stop.get_token();
-  const std::jthread stopper{[&] {
+  const std::jthread stopper{[&] {  // Long enough to park it many times over.
     std::this_thread::sleep_for(100ms);
     stop.request_stop();
   }};
