@@ -5,6 +5,8 @@
 #include <tuple>
 
 #include "conformance/consume_shop.h"
+#include "sql/connection.h"
+#include "store/migrations.h"
 
 namespace outseal::test {
 namespace {
@@ -169,6 +171,19 @@ TEST_CASE("attempts of messages that never come again are forgotten with the ids
   shop.execute("UPDATE outseal_inbox_attempt SET changed_at = {long_ago}");
   purge_received(*shop.session, 1h);
   CHECK(count(*shop.session, "outseal_inbox_attempt") == 0);
+}
+
+TEST_CASE("a parked message is not dropped by a migration, unless it is forced") {
+  ConsumeShop shop;
+  const auto connection = sql::open(shop.store->url());
+  Receiver receiver{shop, shop.store->session(), true};
+  CHECK_THROWS_AS(receiver.by_id(1), std::runtime_error);
+  CHECK(consume_message(*receiver.session, kStream, id_of(1), receiver.handler(1),
+                        {.attempts_max = 1})
+            .arrival == Arrival::parked);
+  receiver.session.reset();
+  CHECK(code_of([&] { store::migrate_down(*connection, 3, false, {}); }) == ErrorCode::refused);
+  CHECK(store::migrate_down(*connection, 3, true, {}) > 0);
 }
 
 TEST_CASE("a message with a bad argument writes nothing") {

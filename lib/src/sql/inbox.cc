@@ -235,7 +235,8 @@ std::vector<InboxEvent> list_within(Connection& connection, const Text& text,
   while (statement.step()) {
     const InboxRow row = inbox_row(statement);
     bytes += row.event.payload.size() + row.event.headers.size();
-    if (!events.empty() && bytes > limits.bytes_max) break;
+    // On PostgreSQL the statement has seen to it.
+    if (!connection.pipelines() && !events.empty() && bytes > limits.bytes_max) break;
     events.push_back(copy_event(row));
   }
   return events;
