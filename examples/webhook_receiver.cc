@@ -10,101 +10,49 @@
 // instead, and the relay must send one event at a time (&outseal.in_flight=1 at the URL's end).
 //
 // An event that breaks a rule of the table "effect", a constraint or a trigger of yours, is
-// answered with 422: the relay sets it aside.
+// answered with 422: the relay sets it aside. So is one that has failed, or killed this program,
+// five times.
 #include <httplib.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <outseal/outseal.h>
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 
 #include <charconv>
-#include <cstdlib>
-#include <ctime>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <mutex>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <string_view>
+#include <utility>
 
 namespace {
 
 using httplib::Request;
 using httplib::Response;
 
-// --- the signature: is it ours, and is it fresh? ------------------------------------------------
-
-constexpr std::time_t kTolerance_s = 300;
-
-std::string base64_decoded(const std::string& text) {
-  std::string bytes(text.size(), '\0');
-  const int count = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                    reinterpret_cast<const unsigned char*>(text.data()),
-                                    static_cast<int>(text.size()));
-  if (count < 0) return {};
-  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
-  bytes.resize(static_cast<std::size_t>(count) - padding);
-  return bytes;
-}
-
-std::string hmac_sha256(const std::string& key, const std::string& text) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned length = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest, &length);
-  return {reinterpret_cast<const char*>(digest), length};
-}
-
 // One `whsec_<base64>` a line. While a secret is being replaced both are good.
-std::vector<std::string> read_secrets(const std::string& path) {
-  const std::string mark = "whsec_";
+outseal::WebhookSecrets read_secrets(const std::string& path) {
   std::ifstream file{path};
-  std::vector<std::string> secrets;
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(mark)) continue;
-    secrets.push_back(base64_decoded(line.substr(mark.size())));
-    // An empty one, from a line that was cut off, would let anybody sign.
-    if (secrets.back().size() < 24) throw std::runtime_error(path + ": a secret is under 24 bytes");
-  }
-  if (secrets.empty()) throw std::runtime_error(path + " holds no whsec_... line");
-  return secrets;
+  std::ostringstream text;
+  text << file.rdbuf();
+  return outseal::WebhookSecrets::parse(text.str());
 }
 
-// Whether one of the signatures in `field` is ours for `content`.
-bool has_signature(const std::string& field, const std::string& content,
-                   const std::vector<std::string>& secrets) {
-  std::istringstream signatures{field};
-  for (std::string signature; signatures >> signature;) {
-    if (!signature.starts_with("v1,")) continue;
-    const std::string given = base64_decoded(signature.substr(3));
-    for (const std::string& secret : secrets) {
-      const std::string ours = hmac_sha256(secret, content);
-      // Takes the same time wherever the two differ.
-      if (given.size() == ours.size() && CRYPTO_memcmp(given.data(), ours.data(), ours.size()) == 0)
-        return true;
-    }
-  }
-  return false;
-}
-
-bool is_signed(const Request& request, const std::vector<std::string>& secrets) {
-  const auto field = [&request](const char* name) { return request.get_header_value(name); };
-  const std::string time = field("webhook-timestamp");
-  const std::time_t age = std::time(nullptr) - std::strtoll(time.c_str(), nullptr, 10);
-  if (age > kTolerance_s || age < -kTolerance_s) return false;
-  const std::string event = field("webhook-id") + '.' + time + '.';
-  // Without the second one, a request that somebody has seen could be sent again as an event of
-  // another stream or position. Signed are these and the body, no other header field: with
-  // outseal.mode=structured the event's attributes are in the body.
-  return has_signature(field("webhook-signature"), event + request.body, secrets) &&
-         has_signature(field("outseal-signature"),
-                       "outseal.place." + event + field("outseal-position") + '.' +
-                           field("outseal-previous-id") + '.' + field("outseal-stream"),
-                       secrets);
+// The event of a request that is signed by ours and fresh; else it says in `response` why not.
+std::optional<outseal::WebhookEvent> verified(const Request& request, Response& response,
+                                              const outseal::WebhookSecrets& secrets) {
+  const outseal::WebhookFields field = [&](std::string_view name) {
+    return request.get_header_value(std::string{name}.c_str());
+  };
+  auto checked =
+      outseal::verify_webhook(field, request.body, secrets, std::chrono::system_clock::now());
+  response.status = checked.status;
+  return std::move(checked.event);
 }
 
 // --- the contract: effect and memory in one transaction -----------------------------------------
@@ -118,20 +66,18 @@ class Receiver {
                 " event_id TEXT NOT NULL, subject TEXT NOT NULL, bytes INTEGER NOT NULL)";
   }
 
-  void take(const Request& request, Response& response) {
-    const auto id = outseal::EventId::parse(request.get_header_value("webhook-id"));
-    const std::string stream = request.get_header_value("outseal-stream");
-    if (!id) {
-      response.status = 400;
-      return;
-    }
+  void take(const outseal::WebhookEvent& event, const Request& request, Response& response) {
     const std::lock_guard lock{mutex_};
-    outseal::Transaction tx{session_};
-    if (by_position_ ? is_next(tx, stream, *id, request, response)
-                     : outseal::receive(tx, stream, *id)) {
-      apply(request);
-    }
-    tx.commit();  // Only now may the sender be told that it is done.
+    const outseal::MessageHandler apply_it = [&](outseal::Transaction&) { apply(request); };
+    // Returns when the effect is committed. Only then may the sender be told that it is done.
+    const outseal::Receipt receipt =
+        by_position_ ? outseal::consume_message(session_, event.stream, event.place(), apply_it)
+                     : outseal::consume_message(session_, event.stream, event.id, apply_it);
+    if (receipt.arrival == outseal::Arrival::parked) response.status = 422;
+    if (receipt.arrival != outseal::Arrival::gap) return;
+    // Others are missing before this one: the sender has to know which was the last one.
+    response.status = 409;
+    response.set_header("outseal-position", std::to_string(receipt.last.value()));
   }
 
  private:
@@ -139,23 +85,6 @@ class Receiver {
   void look_for_inbox() {
     outseal::Transaction tx{session_};
     static_cast<void>(outseal::receive(tx, "start", outseal::new_event_id()));
-  }
-
-  // Says in `response` which event was the last one if others are missing before this one.
-  static bool is_next(outseal::Transaction& tx, const std::string& stream,
-                      const outseal::EventId& id, const Request& request, Response& response) {
-    const std::string position = request.get_header_value("outseal-position");
-    const auto previous = outseal::EventId::parse(request.get_header_value("outseal-previous-id"));
-    const auto receipt = outseal::receive_in_order(
-        tx, stream,
-        {.position = outseal::Position{std::strtoull(position.c_str(), nullptr, 10)},
-         .id = id,
-         .previous_id = previous.value_or(outseal::EventId{})});
-    if (receipt.arrival == outseal::Arrival::gap) {
-      response.status = 409;
-      response.set_header("outseal-position", std::to_string(receipt.last.value()));
-    }
-    return receipt.arrival == outseal::Arrival::fresh;
   }
 
   void apply(const Request& request) {
@@ -192,13 +121,9 @@ void run(const std::string& database, int port, const std::string& secrets_file,
   server.set_tcp_nodelay(true);
   server.set_keep_alive_max_count(1'000'000);
   server.Post("/events", [&](const Request& request, Response& response) {
-    response.status = 200;
-    if (!is_signed(request, secrets)) {
-      response.status = 401;
-      return;
-    }
     try {
-      receiver.take(request, response);
+      const auto event = verified(request, response, secrets);
+      if (event) receiver.take(*event, request, response);
     } catch (const outseal::Error& error) {
       // Nothing was committed. After 500 the sender tries again, after 400 it sets the event aside.
       std::cerr << "webhook_receiver: " << error.what() << '\n';

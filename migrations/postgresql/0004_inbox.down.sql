@@ -1,5 +1,7 @@
 DROP FUNCTION outseal.purge_taken(text, bigint, bigint);
 DROP FUNCTION outseal.purge_received(bigint, bigint);
+DROP FUNCTION outseal.finish_attempt(text, uuid);
+DROP TABLE outseal.inbox_attempt;
 DROP TABLE outseal.inbox_cursor;
 DROP TABLE outseal.inbox_event;
 DROP TABLE outseal.inbox_tail;

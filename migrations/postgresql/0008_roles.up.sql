@@ -90,7 +90,11 @@ BEGIN
         'EXECUTE ON FUNCTION outseal.purge_received(bigint, bigint)',
         -- A service takes events out of its inbox; only a relay puts them there.
         'SELECT ON outseal.inbox_event, outseal.inbox_tail',
-        'SELECT, INSERT, UPDATE (position, updated_at) ON outseal.inbox_cursor',
+        'SELECT, INSERT, UPDATE (position, tried_to, updated_at) ON outseal.inbox_cursor',
+        -- Not key and position, by which it keeps its place.
+        'SELECT, INSERT, UPDATE (state, cause, attempts, attempt_id, reason, changed_at)'
+          ' ON outseal.inbox_attempt',
+        'EXECUTE ON FUNCTION outseal.finish_attempt(text, uuid)',
         'EXECUTE ON FUNCTION outseal.purge_taken(text, bigint, bigint)']),
       ('outseal_relay', ARRAY[
         'USAGE ON SCHEMA outseal',

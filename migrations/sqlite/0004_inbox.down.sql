@@ -1,3 +1,4 @@
+DROP TABLE outseal_inbox_attempt;
 DROP TABLE outseal_inbox_cursor;
 DROP TABLE outseal_inbox_event;
 DROP TABLE outseal_inbox_tail;

@@ -61,10 +61,43 @@ CREATE TABLE outseal_inbox_event (
 CREATE TABLE outseal_inbox_cursor (
   stream     TEXT    NOT NULL,
   position   INTEGER NOT NULL DEFAULT 0,
+  -- Where the last batch ends that was begun. Beyond position: that batch has failed, and its
+  -- events are tried one by one.
+  tried_to   INTEGER NOT NULL DEFAULT 0,
   updated_at INTEGER NOT NULL,
   CONSTRAINT inbox_cursor_pk PRIMARY KEY (stream),
   CONSTRAINT inbox_cursor_not_negative CHECK (position >= 0)
 ) WITHOUT ROWID;
+
+-- Events whose handler was begun and has not finished, and events that were set aside: because they
+-- failed too often, or behind such an event of their key. One that is finished has no row.
+CREATE TABLE outseal_inbox_attempt (
+  stream     TEXT    NOT NULL,
+  event_id   TEXT    NOT NULL,
+  -- Of an event in outseal_inbox_event; NULL for a message that came by other ways.
+  position   INTEGER,
+  key        TEXT    NOT NULL DEFAULT '',
+  -- 'trying', 'parked', 'queued' (to be tried again), 'discarded'.
+  state      TEXT    NOT NULL,
+  -- 'failed' itself, or parked 'behind' one that did.
+  cause      TEXT    NOT NULL DEFAULT 'failed',
+  attempts   INTEGER NOT NULL DEFAULT 0,
+  -- The attempt that was begun and has not been reported as failed; '' for none.
+  attempt_id TEXT    NOT NULL DEFAULT '',
+  reason     TEXT    NOT NULL DEFAULT '',
+  changed_at INTEGER NOT NULL,
+  CONSTRAINT inbox_attempt_pk PRIMARY KEY (stream, event_id),
+  CONSTRAINT inbox_attempt_state_known
+    CHECK (state IN ('trying', 'parked', 'queued', 'discarded')),
+  CONSTRAINT inbox_attempt_cause_known CHECK (cause IN ('failed', 'behind')),
+  CONSTRAINT inbox_attempt_not_negative CHECK (attempts >= 0),
+  CONSTRAINT inbox_attempt_reason_short CHECK (length(reason) <= 1000)
+) WITHOUT ROWID;
+
+CREATE INDEX outseal_inbox_attempt_open ON outseal_inbox_attempt (stream, position)
+  WHERE state IN ('parked', 'queued');
+CREATE INDEX outseal_inbox_attempt_key ON outseal_inbox_attempt (stream, key, position)
+  WHERE state IN ('parked', 'queued');
 
 INSERT INTO outseal_schema_migration (version, name, checksum)
 VALUES (4, 'inbox', '{checksum}');

@@ -188,6 +188,36 @@ TEST_CASE("an event is received once, and taken once in the order of its stream"
   });
 }
 
+TEST_CASE("an inbox is consumed on any kind of connection, and on the next one if it is lost") {
+  on_each_kind([](SessionFixture& f) {
+    sinks::InboxSink sink{f.sessions.url(), kStream};
+    REQUIRE(sink.open().status == OpenResult::Status::opened);
+    REQUIRE(sink.deliver(make_batch(sink, {}, 2), 0).status == DeliveryResult::Status::delivered);
+    int opened = 0;
+    int calls = 0;
+    const SessionOpener open = [&]() -> Session {
+      if (opened++ > 0) f.service = f.sessions.open();
+      return f.session();
+    };
+    const EventHandler charge = [&](Transaction&, const InboxEvent&) {
+      f.run(kCharge);
+      if (++calls == 2) f.service->close();
+    };
+    const Consumed done = consume(
+        open, kStream, charge, {.until_empty = true, .backoff_min = std::chrono::milliseconds{1}});
+    CHECK(done.events == 2);
+    CHECK(opened == 2);
+    CHECK(calls == 4);
+    CHECK(f.balance() == 90);
+    const EventId id = new_event_id();
+    for (const Arrival arrival : {Arrival::fresh, Arrival::duplicate})
+      CHECK(consume_message(f.session(), "queue", id, [&](Transaction&) {
+              f.run(kCharge);
+            }).arrival == arrival);
+    CHECK(f.balance() == 85);
+  });
+}
+
 TEST_CASE("a session that is closed or replaced ends its transactions, and nothing is touched") {
   on_each_kind([](SessionFixture& f) {
     for (const ServiceSession::Replacement& replace : f.service->replacements()) {

@@ -54,9 +54,9 @@ struct Shop {
           std::to_string(n) + "')");
   }
   /// What is left to take, and takes it.
-  std::vector<InboxEvent> take_all(std::size_t events_max = kTakeEventsDefault) const {
+  std::vector<InboxEvent> take_all(std::size_t events_max = TakeOptions::kEventsDefault) const {
     Transaction tx{*session};
-    auto events = take(tx, kStream, events_max);
+    auto events = take(tx, kStream, {.events_max = events_max});
     tx.commit();
     return events;
   }
@@ -223,9 +223,9 @@ TEST_CASE("events are taken in order with all that they have, and a rollback giv
   shop.fill(1, 2, "another");
   {
     Transaction tx{*shop.session};
-    CHECK(take(tx, kStream, 3).size() == 3);
-    CHECK(take(tx, kStream, 3).size() == 2);
-    CHECK(take(tx, kStream, 3).empty());
+    CHECK(take(tx, kStream, {.events_max = 3}).size() == 3);
+    CHECK(take(tx, kStream, {.events_max = 3}).size() == 2);
+    CHECK(take(tx, kStream, {.events_max = 3}).empty());
   }
   const auto events = shop.take_all(2);
   REQUIRE(events.size() == 2);
@@ -256,7 +256,7 @@ TEST_CASE("workers that take at once share the events without one too many or ou
       for (unsigned tries = static_cast<unsigned>(number); left; ++tries)
         try_once([&] {
           Transaction tx{session};
-          const auto events = take(tx, kStream, 1 + tries % 4);
+          const auto events = take(tx, kStream, {.events_max = 1 + tries % 4});
           for (const InboxEvent& event : events) Shop::apply(session, event.position.value());
           if (tries % 5 != 4) tx.commit();  // Now and then it gives them back.
           left = !events.empty();
@@ -333,8 +333,10 @@ TEST_CASE("an inbox call with a bad argument, or outside of a transaction, write
   CHECK(refused([&] { return receive_in_order(tx, kStream, {Position{1}, id_of(2), id_of(1)}); }));
   CHECK(refused([&] { return receive_in_order(tx, kStream, {Position{2}, id_of(2)}); }));
   CHECK(refused([&] { return receive_in_order(tx, kStream, {Position{}, id_of(1)}); }));
-  CHECK(refused([&] { return take(tx, kStream, 0); }));
-  CHECK(refused([&] { return take(tx, kStream, kTakeEventsMax + 1); }));
+  for (const TakeOptions& options :
+       {TakeOptions{.events_max = 0}, TakeOptions{.events_max = TakeOptions::kEventsMax + 1},
+        TakeOptions{.bytes_max = 0}, TakeOptions{.bytes_max = TakeOptions::kBytesMax + 1}})
+    CHECK(code_of([&] { return take(tx, kStream, options); }) == ErrorCode::invalid_config);
   CHECK(refused([&] { purge_received(*shop.session, -1ms); }));
   CHECK(receive(tx, std::string(1'024, 's'), id_of(1)));
   tx.commit();

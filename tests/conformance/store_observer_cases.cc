@@ -43,6 +43,9 @@ class Words {
     add(call, "take " + std::string{call.stream} + " " + std::to_string(call.events));
   }
   void note(const CommitCall& call) { add(call, "commit"); }
+  void note(const ConsumeTrouble& trouble) {
+    words_.push_back("trouble " + std::string{trouble.stream});
+  }
   void note(const UnthrownError& found) {
     words_.push_back("unthrown " + std::string{name_of(found.error->code())});
   }
@@ -84,9 +87,9 @@ TEST_CASE("an observer is told what became of a transaction's calls") {
     bad.topic = "";
     CHECK(code_of([&] { append(tx, bad); }) == ErrorCode::invalid_argument);
     CHECK(code_of([&] { return receive(tx, "", id); }) == ErrorCode::invalid_argument);
-    CHECK(code_of([&] { return take(tx, "s", 0); }) == ErrorCode::invalid_argument);
+    CHECK(code_of([&] { return take(tx, "s", {.events_max = 0}); }) == ErrorCode::invalid_config);
     CHECK(words.take() == Said{"take s 0", "append 1 invalid_argument",
-                               "receive  none invalid_argument", "take s 0 invalid_argument"});
+                               "receive  none invalid_argument", "take s 0 invalid_config"});
     tx.commit();
     CHECK(code_of([&] { tx.commit(); }) == ErrorCode::internal);
     CHECK(words.take() == Said{"commit", "commit internal"});

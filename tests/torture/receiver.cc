@@ -28,7 +28,7 @@ void apply(soci::session& session, const outseal::InboxEvent& event) {
 /// @returns whether there was anything.
 bool take_some(soci::session& session, const std::string& stream, std::mt19937_64& random) {
   outseal::Transaction tx{session};
-  const auto events = outseal::take(tx, stream, 1 + random() % 40);
+  const auto events = outseal::take(tx, stream, {.events_max = 1 + random() % 40});
   for (const outseal::InboxEvent& event : events) apply(session, event);
   if (random() % 8 != 0) tx.commit();
   return !events.empty();

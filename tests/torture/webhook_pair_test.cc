@@ -14,7 +14,7 @@
 #include <random>
 #include <thread>
 
-#include "sinks/http/signature.h"
+#include "base/webhook_signature.h"
 #include "support/paths.h"
 #include "support/program.h"
 #include "support/scale.h"
@@ -182,17 +182,15 @@ httplib::Headers signed_headers(const std::string& id, const std::string& positi
                                 const std::string& body, std::time_t time,
                                 const std::string& previous = {},
                                 const std::string& secret = kSecret) {
-  return {
-      {"webhook-id", id},
-      {"webhook-timestamp", std::to_string(time)},
-      {"webhook-signature",
-       sinks::webhook_signature({sinks::parse_webhook_secret(secret)}, id, time, body)},
-      {"outseal-signature", sinks::place_signature({sinks::parse_webhook_secret(secret)}, id, time,
-                                                   {"somebody#main", position, previous})},
-      {"outseal-stream", "somebody#main"},
-      {"outseal-position", position},
-      {"outseal-previous-id", previous},
-      {"ce-id", id}};
+  return {{"webhook-id", id},
+          {"webhook-timestamp", std::to_string(time)},
+          {"webhook-signature", webhook_signature({parse_webhook_secret(secret)}, id, time, body)},
+          {"outseal-signature", place_signature({parse_webhook_secret(secret)}, id, time,
+                                                {"somebody#main", position, previous})},
+          {"outseal-stream", "somebody#main"},
+          {"outseal-position", position},
+          {"outseal-previous-id", previous},
+          {"ce-id", id}};
 }
 
 TEST_CASE("the receiver keeps its side of the contract") {

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "base/webhook_signature.h"
 #include "outseal/error.h"
 #include "sinks/http/message.h"
 #include "sinks/http/options.h"
-#include "sinks/http/signature.h"
 #include "support/secret_file.h"
 #include "support/temp_folder.h"
 

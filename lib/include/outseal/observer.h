@@ -3,10 +3,13 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string_view>
 #include <variant>
+
+#include "outseal/ids.h"
 
 namespace outseal {
 
@@ -52,7 +55,7 @@ struct ReceiveCall : ObservedCall {
   std::optional<Arrival> arrival = {};
 };
 
-/// take().
+/// take(), and consume() for each transaction with events.
 struct TakeCall : ObservedCall {
   std::string_view stream;
   std::size_t events = 0;  ///< How many were taken; 0 also if it threw.
@@ -70,9 +73,21 @@ struct UnthrownError {
   const Error* error = nullptr;  ///< Never null.
 };
 
+/// Trouble that consume() met and survived: it tries again, or has set an event aside.
+struct ConsumeTrouble {
+  std::string_view stream = {};
+  std::string_view reason = {};  ///< For a human. A handler's exception may show values of rows.
+  const Error* error = nullptr;  ///< What it was if it was no event's fault: connection, conflict.
+  EventId event = {};            ///< Whose handler failed; nil if it was one of a batch.
+  Position position = {};        ///< Of that event.
+  std::uint32_t attempts = 0;    ///< How often that event has been begun.
+  bool parked = false;           ///< It is set aside now.
+  std::chrono::milliseconds wait{};  ///< Until the next try.
+};
+
 /// What an observer is told. Pointers and views in it are valid during its call only.
-using Observation =
-    std::variant<ExecuteCall, AppendCall, ReceiveCall, TakeCall, CommitCall, UnthrownError>;
+using Observation = std::variant<ExecuteCall, AppendCall, ReceiveCall, TakeCall, CommitCall,
+                                 ConsumeTrouble, UnthrownError>;
 
 /// Is told of each call at its end. Set it in TransactionOptions or ExecuteOptions; it is copied
 /// for each transaction, so capture little, for example one reference. append(), receive() and

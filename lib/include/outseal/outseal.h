@@ -3,11 +3,12 @@
 // Reading order: transaction.h (begin, join, commit) · session.h (on which connections) · outbox.h
 // (append an event) · idempotency.h (execute an operation once) · fingerprint.h (tell requests
 // apart) · effects.h (with effects outside of the database) · provider.h (what providers promise) ·
-// inbox.h (receive an event once) · error.h (what can go wrong and what to do) · observer.h (see
-// what became of each call) · ids.h (event ids, positions, idempotency keys). How it works inside:
-// lib/README.md.
+// inbox.h (receive an event once) · consume.h (a receiver's loop) · webhook.h (verify a webhook) ·
+// error.h (what can go wrong and what to do) · observer.h (see what became of each call) · ids.h
+// (event ids, positions, idempotency keys). How it works inside: lib/README.md.
 #pragma once
 
+#include "outseal/consume.h"      // IWYU pragma: export
 #include "outseal/effects.h"      // IWYU pragma: export
 #include "outseal/error.h"        // IWYU pragma: export
 #include "outseal/fingerprint.h"  // IWYU pragma: export
@@ -20,3 +21,4 @@
 #include "outseal/session.h"      // IWYU pragma: export
 #include "outseal/transaction.h"  // IWYU pragma: export
 #include "outseal/version.h"      // IWYU pragma: export
+#include "outseal/webhook.h"      // IWYU pragma: export

@@ -263,14 +263,14 @@ Transaction::~Transaction() { impl_->abandon(); }
 
 void Transaction::commit() {
   if (impl_->in_handler)
-    refuse("commit", "the handler must not commit: execute() does",
+    refuse("commit", "the handler must not commit: its caller does",
            "return the reply; rows, events and record then commit together");
   if (!impl_->joined) impl_->commit();
 }
 
 void Transaction::rollback() {
   if (impl_->in_handler)
-    refuse("rollback", "the handler must not roll back: execute() does",
+    refuse("rollback", "the handler must not roll back: its caller does",
            "return a final or retryable failure, or throw");
   impl_->rollback();
 }

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/webhook_signature.h"
 #include "conformance/http_receiver.h"
-#include "sinks/http/signature.h"
 #include "support/program.h"
 #include "support/secret_file.h"
 #include "support/temp_folder.h"
@@ -24,14 +24,14 @@ const std::string kSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// What a receiver that knows `secrets` expects for what it was asked.
 std::string signature_of(const Asked& asked, const std::vector<std::string>& secrets) {
   std::vector<std::string> keys;
-  for (const std::string& secret : secrets) keys.push_back(sinks::parse_webhook_secret(secret));
-  return sinks::webhook_signature(keys, asked.header("webhook-id"),
-                                  std::stoll(asked.header("webhook-timestamp")), asked.body);
+  for (const std::string& secret : secrets) keys.push_back(parse_webhook_secret(secret));
+  return webhook_signature(keys, asked.header("webhook-id"),
+                           std::stoll(asked.header("webhook-timestamp")), asked.body);
 }
 
 std::string place_signature_of(const Asked& asked, const std::string& previous_id) {
-  return sinks::place_signature(
-      {sinks::parse_webhook_secret(kSecret)}, asked.header("webhook-id"),
+  return place_signature(
+      {parse_webhook_secret(kSecret)}, asked.header("webhook-id"),
       std::stoll(asked.header("webhook-timestamp")),
       {asked.header("outseal-stream"), asked.header("outseal-position"), previous_id});
 }

@@ -46,7 +46,7 @@ void check_denied(const Site& site, const std::string& user,
 const std::vector<std::string> kTables{
     "outbox", "subscription",     "journal",     "parked",       "idempotency", "effect",
     "inbox",  "inbox_position",   "inbox_tail",  "turn",         "run",         "finding",
-    "audit",  "schema_migration", "inbox_event", "inbox_cursor", "halt"};
+    "audit",  "schema_migration", "inbox_event", "inbox_cursor", "halt",        "inbox_attempt"};
 
 }  // namespace
 
@@ -215,6 +215,9 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "INSERT INTO outseal.inbox_event DEFAULT VALUES",
        "UPDATE outseal.inbox_event SET payload = 'other'",
        "DELETE FROM outseal.inbox_cursor",
+       "DELETE FROM outseal.inbox_attempt",
+       "UPDATE outseal.inbox_attempt SET position = 1",
+       "UPDATE outseal.inbox_attempt SET key = 'other'",
        "SELECT outseal.grant_roles()",
        "LOCK TABLE outseal.outbox IN ACCESS EXCLUSIVE MODE",
        "LOCK TABLE outseal.idempotency IN SHARE MODE",
@@ -222,6 +225,7 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "LOCK TABLE outseal.inbox IN SHARE MODE",
        "LOCK TABLE outseal.inbox_position IN SHARE MODE",
        "LOCK TABLE outseal.inbox_cursor IN SHARE MODE",
+       "LOCK TABLE outseal.inbox_attempt IN SHARE MODE",
        "LOCK TABLE outseal.inbox_event IN SHARE MODE",
        "LOCK TABLE outseal.schema_migration IN SHARE MODE",
        "LOCK TABLE outseal.turn IN SHARE MODE"});
@@ -288,6 +292,13 @@ TEST_CASE("a receiving service takes what a relay carried there, and forgets wha
   CHECK(drained.code == 0);
   {
     soci::session session{soci::postgresql, server.conninfo(there, "the_producer")};
+    const EventHandler fail = [](Transaction&, const InboxEvent&) { throw 1; };
+    CHECK(consume([&]() -> Session { return session; }, "/outseal/main#main", fail,
+                  {.attempts_max = 1, .until_empty = true})
+              .parked == 1);
+    CHECK(redrive_parked(session, "/outseal/main#main") == 1);
+    CHECK(consume_message(session, "a queue", new_event_id(), [](Transaction&) {}).arrival ==
+          Arrival::fresh);
     Transaction tx{session};
     CHECK(take(tx, "/outseal/main#main").size() == 1);
     CHECK(receive(tx, "by id", new_event_id()));
@@ -296,7 +307,7 @@ TEST_CASE("a receiving service takes what a relay carried there, and forgets wha
     tx.commit();
     server.execute("UPDATE outseal.inbox_event SET received_at = 'epoch'", there);
     CHECK(purge_taken(session, "/outseal/main#main", 1h) == 1);
-    CHECK(purge_received(session, 0ms) == 1);
+    CHECK(purge_received(session, 0ms) == 2);
   }
   server.drop_database(there);
 }

@@ -75,6 +75,7 @@ begin_operation(): EXECUTE
 claim_operation(): EXECUTE
 effect: SELECT
 effect_step(): EXECUTE
+finish_attempt(): EXECUTE
 finish_operation(): EXECUTE
 forget_expired(): EXECUTE
 hand_over_operation(): EXECUTE
@@ -85,7 +86,8 @@ hold_operation(): EXECUTE
         "fingerprint_version,key_hash,purge_at,reply_headers,scope,state,status)"
         R"( SELECT
 inbox: INSERT SELECT
-inbox_cursor: INSERT SELECT UPDATE(position,updated_at)
+inbox_attempt: INSERT SELECT UPDATE(attempt_id,attempts,cause,changed_at,reason,state)
+inbox_cursor: INSERT SELECT UPDATE(position,tried_to,updated_at)
 inbox_event: SELECT
 inbox_position: INSERT SELECT UPDATE(last_event_id,position,updated_at)
 inbox_tail: SELECT
@@ -118,6 +120,7 @@ finding: INSERT SELECT UPDATE
 halt: SELECT
 idempotency: SELECT
 inbox: SELECT
+inbox_attempt: SELECT
 inbox_cursor: SELECT
 inbox_event: SELECT
 inbox_position: SELECT

@@ -8,10 +8,10 @@
 #include <optional>
 
 #include "base/text.h"
+#include "base/webhook_signature.h"
 #include "outseal/error.h"
 #include "sinks/http/endpoint.h"
 #include "sinks/http/fields.h"
-#include "sinks/http/signature.h"
 
 namespace outseal::sinks {
 namespace {

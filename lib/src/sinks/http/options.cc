@@ -6,9 +6,9 @@
 #include <functional>
 
 #include "base/text.h"
+#include "base/webhook_signature.h"
 #include "outseal/error.h"
 #include "sinks/http/endpoint.h"
-#include "sinks/http/signature.h"
 
 namespace outseal::sinks {
 namespace {

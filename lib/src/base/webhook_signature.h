@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-namespace outseal::sinks {
+namespace outseal {
 
 /// The raw key of `whsec_<base64 of 24 to 64 bytes>`; empty if the text is none.
 std::string parse_webhook_secret(std::string_view text);
@@ -39,4 +39,4 @@ struct WebhookPlace {
 std::string place_signature(const std::vector<std::string>& secrets, std::string_view id,
                             std::int64_t timestamp_s, const WebhookPlace& place);
 
-}  // namespace outseal::sinks
+}  // namespace outseal

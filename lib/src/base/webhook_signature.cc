@@ -1,11 +1,11 @@
-#include "sinks/http/signature.h"
+#include "base/webhook_signature.h"
 
 #include <openssl/evp.h>
 
 #include "base/hash.h"
 #include "base/text.h"
 
-namespace outseal::sinks {
+namespace outseal {
 namespace {
 
 constexpr std::size_t kSecretBytesMin = 24;
@@ -53,4 +53,4 @@ std::string place_signature(const std::vector<std::string>& secrets, std::string
   return sign(secrets, content, place.stream);
 }
 
-}  // namespace outseal::sinks
+}  // namespace outseal
