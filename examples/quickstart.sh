@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The whole of outseal in one go, on SQLite and a file: a payment service, the relay and the
-# reconciler, with service and relay killed by SIGKILL in the middle of their work, twice.
+# The whole of outseal in one go, on SQLite and a file, in two acts: a payment service, the relay
+# and the reconciler, with service and relay killed by SIGKILL in the middle of their work, twice;
+# then a service that charges cards at a provider, both of which die again and again.
 #
 #   examples/quickstart.sh             installs what is missing (Debian 12), builds, runs
 #   examples/quickstart.sh --bin DIR   runs the programs in DIR, in a temporary folder
@@ -16,7 +17,7 @@ main() {
   case "${1:-}" in
     "") build_programs ;;
     --bin) use_programs "${2:?--bin needs a folder}" ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
   esac
   cd "$work"
   expect_from_requests
@@ -45,6 +46,10 @@ main() {
     fail "reconciling" reconcile.log
   count
   report
+  charge_cards
+  report_charges
+  [[ $wrong -eq 0 ]] || give_up
+  say "all numbers right, after $((2 * kills + server_kills)) kills"
 }
 
 say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
@@ -76,6 +81,7 @@ use_programs() {
 
 service= relay= temporary=
 clean_up() {
+  stop_running
   [[ -z $service ]] || kill -KILL "$service" 2>/dev/null || true
   [[ -z $relay ]] || kill -KILL "$relay" 2>/dev/null || true
   [[ -z $temporary ]] || rm -rf "$temporary"
@@ -204,12 +210,103 @@ report() {
   row "cents paid" "$paid" "$spent" "by the payments; the accounts have spent as much"
   row "cents published" "$told" "$paid" "by the events"
   echo
-  if [[ $wrong -ne 0 ]]; then
-    say "a number is wrong (database, file and logs: $work)"
-    temporary=
-    exit 1
-  fi
-  say "all numbers right, after $((2 * kills)) kills"
+  [[ $wrong -eq 0 ]] || give_up
+}
+
+give_up() {
+  say "a number is wrong (database, file and logs: $work)"
+  temporary=
+  exit 1
+}
+
+# --- the second act: charges outside the database ------------------------------------------------
+
+readonly clients=4 payments_of_a_client=12
+
+# A port that nobody listens on.
+free_port() {
+  local port
+  until port=$(shuf -n 1 -i 20000-32000) && ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  echo "$port"
+}
+
+# keep_running NAME COMMAND...: starts it again whenever it dies, until NAME.stop is there.
+keep_running() {
+  local name=$1
+  shift
+  until [[ -e $name.stop ]]; do
+    "$@" >>"$name.log" 2>&1 &
+    echo $! >"$name.pid"
+    wait $! 2>/dev/null || true
+    sleep 0.05
+  done 2>/dev/null
+}
+
+stop_running() {
+  touch server.stop provider.stop
+  for name in server provider; do
+    [[ ! -e $name.pid ]] || kill -KILL "$(cat $name.pid)" 2>/dev/null || true
+  done
+}
+
+# Each client sends each of its payments four times, two at once, and tries again as it is told to.
+# Every seventh card is declined.
+send_payments() {
+  local client=$1 payment
+  for ((payment = 1; payment <= payments_of_a_client; ++payment)); do
+    local account=account-$client-$payment
+    ((payment % 7 != 0)) || account+=-declined
+    echo "{\"path\": \"/payments\", \"body\": \"$account $((payment * 100 + client)) EUR\"}"
+  done >"client$client.ndjson"
+  "$bin/outseal-reconcile" replay-check --url "http://127.0.0.1:$port" --timeout-ms 120000 \
+    --requests "client$client.ndjson" --times 4 --concurrency 2 >"client$client.log" 2>&1
+}
+
+server_kills=0
+charge_cards() {
+  say "second act: a service that charges cards at a provider; both die again and again"
+  "$bin/outseal-migrate" up --db sqlite:payments.db >>migrate.log 2>&1 || fail "migrate" migrate.log
+  local provider_port client running=()
+  port=$(free_port) provider_port=$(free_port)
+  keep_running provider "$bin/payments_provider" ledger.db "$provider_port" &
+  keep_running server "$bin/payments_server" payments.db "$port" "$provider_port" &
+  until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.02; done
+  for ((client = 1; client <= clients; ++client)); do
+    send_payments "$client" &
+    running+=($!)
+  done
+  while kill -0 "${running[@]}" 2>/dev/null; do
+    sleep 0.7
+    kill -KILL "$(cat server.pid)" 2>/dev/null || continue
+    server_kills=$((server_kills + 1))
+    [[ $SECONDS -lt $deadline ]] || fail "charging cards" server.log
+  done
+  for client in "${running[@]}"; do
+    wait "$client" || fail "a client (answers differ)" "client1.log"
+  done
+  stop_running
+}
+
+report_charges() {
+  local sent=$((clients * payments_of_a_client)) declined=$((clients * (payments_of_a_client / 7)))
+  local ledger shop
+  ledger=$(sqlite3 -separator ' ' ledger.db "SELECT count(*), count(DISTINCT request),
+    sum(status = 201) FROM charge")
+  shop=$(sqlite3 -separator ' ' payments.db "SELECT (SELECT count(*) FROM payment),
+    (SELECT count(*) FROM outseal_outbox),
+    (SELECT count(*) FROM outseal_idempotency WHERE state NOT IN ('succeeded', 'failed'))")
+  local charges requests charged rows events left
+  read -r charges requests charged <<<"$ledger"
+  read -r rows events left <<<"$shop"
+  echo
+  row "payments asked for" "$requests" "$sent" "each four times, with retries, by $clients clients"
+  row "charges" "$charges" "$sent" "in the provider's own ledger"
+  row "charged twice" "$((charges - requests))" 0 "by the same ledger"
+  row "applied" "$charged" "$((sent - declined))" "the other cards were declined"
+  row "payments" "$rows" "$charged" "business rows"
+  row "events" "$events" "$charged" "one a payment"
+  row "left over" "$left" 0 "operations without an outcome"
+  echo
 }
 
 main "$@"
