@@ -17,7 +17,7 @@ ProviderPlan random_plan(Random& random) {
   profile.cancels_by_key = profile.replays != Replays::nothing && random.percent(50);
   plan.lost_percent = random.percent(70) ? 30 : 0;
   plan.refused_percent = random.percent(50) ? 20 : 0;
-  plan.way_max = 110s;
+  plan.way_max = 95s;  // And the clock may step by 20 s.
   plan.lag_max = 5min;
   return plan;
 }
