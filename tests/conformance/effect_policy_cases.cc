@@ -177,6 +177,35 @@ TEST_CASE("nothing is decided while a request may be on its way to a provider wi
   CHECK(f.provider.asked == 1);
 }
 
+TEST_CASE("a refusal is no proof while an earlier request may arrive that would not be refused") {
+  EffectFixture f;
+  f.provider.profile.replays = Replays::success;  // What it refuses it forgets.
+  f.provider.profile.max_in_flight = 2min;
+  f.leave_uncertain();
+  f.provider.answers = Verdicts::refused;
+  const auto early = f.execute(f.provider.effect());
+  CHECK(early.outcome == Outcome::in_progress);
+  CHECK(early.retry_after > 30s);
+  CHECK(f.provider.keys.size() == 1);
+  f.pass(2min);
+  CHECK(f.execute(f.provider.effect()).outcome == Outcome::executed);
+  CHECK(f.effect_state() == "failed");
+}
+
+TEST_CASE("a proof that nothing was applied does not begin the key's window anew") {
+  EffectFixture f;
+  const std::vector<Policy> policies{Policy::ask, Policy::rerun};
+  f.leave_uncertain(policies);
+  f.pass(20h);
+  f.provider.ask_answers = {.answer = Answers::not_applied_proven};
+  f.leave_uncertain(policies);
+  CHECK(f.provider.keys.size() == 2);
+  f.pass(4h);
+  f.provider.ask_answers = {.answer = Answers::cannot_tell};
+  CHECK(f.execute(f.provider.effect(policies)).outcome == Outcome::unknown);
+  CHECK(f.provider.keys.size() == 2);
+}
+
 TEST_CASE("answers of a call settle the effect, or leave it as it was") {
   EffectFixture f;
   const auto run = [&] {

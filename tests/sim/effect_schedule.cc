@@ -213,13 +213,13 @@ class World {
     }
   }
   void carry_out(Process& process, const op::Answer& answer) {
-    note("is answered: " + std::string{name_of(answer.outcome)});
-    if (answer.outcome == Outcome::replayed) {
+    note("is answered: " + std::string{name_of(answer.result.outcome)});
+    if (answer.result.outcome == Outcome::replayed) {
       ++coverage_.replayed;
-      if (!reply_ || answer.reply->verdict != reply_->verdict)
+      if (!reply_ || answer.result.reply->verdict != reply_->verdict)
         violate("a replay is not what was stored");
     }
-    if (answer.outcome == Outcome::expired) ++coverage_.expired;
+    if (answer.result.outcome == Outcome::expired) ++coverage_.expired;
     remove(process);
   }
   void carry_out(Process& process, const op::Lost& /*lost*/) {

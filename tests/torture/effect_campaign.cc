@@ -65,8 +65,7 @@ class Plan {
   }
 
  private:
-  // --- Parent
-  // -------------------------------------------------------------------------------------
+  // --- Parent ------------------------------------------------------------------------------------
 
   /// Of a first attempt, in order; those of resumed ones go to resume_points_.
   std::vector<Point> find_points() {
@@ -190,8 +189,7 @@ class Plan {
 
   void violation(const std::string& what) { tally_.violations.push_back(key_ + ": " + what); }
 
-  // --- Child
-  // --------------------------------------------------------------------------------------
+  // --- Child -------------------------------------------------------------------------------------
 
   End attempt(bool resumes) const {
     try {
@@ -245,7 +243,7 @@ class Plan {
   const EffectPlan& plan_;
   std::mt19937_64& random_;
   EffectTally& tally_;
-  TempFolder folder_;
+  TempFolder folder_;  ///< Of the provider, whose commits wait for no disk.
   std::string trace_;
   std::vector<std::string> first_trace_;
   std::vector<Point> resume_points_;
@@ -264,7 +262,10 @@ EffectTally run_effect_campaign(std::uint64_t seed, std::uint64_t rounds) {
   EffectTally tally;
   std::mt19937_64 random{seed};
   const auto store = make_store();
-  for (const EffectPlan& plan : all_plans()) Plan{*store, plan, random, tally}.run(rounds);
+  for (const EffectPlan& plan : all_plans()) {
+    Plan{*store, plan, random, tally}.run(rounds);
+    if (!tally.violations.empty()) break;
+  }
   return tally;
 }
 

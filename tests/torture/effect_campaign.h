@@ -31,9 +31,10 @@ struct EffectTally {
   std::vector<std::string> violations;
 };
 
-/// Runs operations of each plan on a fresh database, one after the other: the first dies at the
-/// first point at which a process can be killed, the next at the next one, `rounds` times. Half of
-/// those that resume are killed as well, at random. Each runs in processes of its own.
+/// Up to the first plan with a violation, runs operations of each on a fresh database, one after
+/// the other: the first dies at the first point at which a process can be killed, the next at the
+/// next one, `rounds` times. Half of those that resume are killed as well, at random. Each runs in
+/// processes of its own.
 ///
 /// The parent must not have passed a failpoint: children take theirs from the environment.
 EffectTally run_effect_campaign(std::uint64_t seed, std::uint64_t rounds);

@@ -26,3 +26,10 @@ TEST_CASE("whatever dies at whichever step, nothing is charged twice and nothing
   CHECK(tally.kills >= scaled(1'000));
   CHECK(tally.unknown > 0);
 }
+
+#ifdef OUTSEAL_FAULTS
+TEST_CASE("without an intent, or a wait for what is on its way, the provider's ledger shows it") {
+  for (const char* mutant : {"no_intent_before_call", "in_flight_ignored"})
+    CHECK_FALSE(passes_with_mutant(mutant, "whatever dies at whichever step*"));
+}
+#endif

@@ -98,7 +98,7 @@ TEST_CASE("no call starts with less time than it needs, and then its window has 
   CHECK(left.give_back);
   REQUIRE(left.settled.size() == 1);
   CHECK(left.settled[0].state == EffectState::intended);
-  CHECK(left.settled[0].nothing_sent);
+  CHECK(left.settled[0].sent == Settle::Sent::never);
 }
 
 TEST_CASE("a rerun ends with its window, however long the lease is") {

@@ -113,8 +113,7 @@ ExecuteResult Attempt::Impl::answer(Command command) {
   return result;
 }
 
-// --- The database
-// ---------------------------------------------------------------------------------
+// --- The database --------------------------------------------------------------------------------
 
 std::optional<Input> Attempt::Impl::carry_out(const Load& /*load*/) {
   OperationView view = store->load(id.key_hash);
@@ -145,8 +144,7 @@ std::optional<Input> Attempt::Impl::carry_out(const Finish& finish) {
   return Finished{std::move(reply)};
 }
 
-// --- The provider
-// ---------------------------------------------------------------------------------
+// --- The provider --------------------------------------------------------------------------------
 
 std::optional<Input> Attempt::Impl::carry_out(const Call& call) {
   return Called{call_back(effect_at_hand->call, call.attempt)};
@@ -184,8 +182,7 @@ void Attempt::Impl::renew() {
   core.renewed(before, now());
 }
 
-// --- The attempt's calls
-// --------------------------------------------------------------------------
+// --- The attempt's calls -------------------------------------------------------------------------
 
 EffectOutcome Attempt::Impl::effect(const Effect& effect) {
   validate_effect(effect);

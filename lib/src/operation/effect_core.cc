@@ -39,8 +39,7 @@ ExecuteResult ended(Outcome outcome, const OperationView& view) {
 
 }  // namespace
 
-// --- What a record says
-// ---------------------------------------------------------------------------
+// --- What a record says --------------------------------------------------------------------------
 
 Standing standing_of(const OperationView& view, const Operation& operation) {
   using enum OperationView::State;
@@ -77,8 +76,7 @@ std::string provider_key_of(std::string_view key_hash, std::string_view effect) 
   return EventId{bytes}.to_string();
 }
 
-// --- Calls of the attempt
-// -------------------------------------------------------------------------
+// --- Calls of the attempt ------------------------------------------------------------------------
 
 Command EffectCore::begin(const Operation& operation, Milliseconds now) {
   if (state_ != State::unbegun)
@@ -183,8 +181,7 @@ std::vector<std::string> EffectCore::compensations() const {
   return all;
 }
 
-// --- Answers of the database
-// ----------------------------------------------------------------------
+// --- Answers of the database ---------------------------------------------------------------------
 
 Command EffectCore::take(const Loaded& loaded, Milliseconds now) {
   require(State::loading);
@@ -261,8 +258,7 @@ Command EffectCore::take(const Finished& finished, Milliseconds now) {
                              .status = finished.reply->status}});
 }
 
-// --- What they have in common
-// ---------------------------------------------------------------------
+// --- What they have in common --------------------------------------------------------------------
 
 Command EffectCore::give_back(ExecuteResult result, Milliseconds now) {
   if (!fence_) {  // Nothing was recorded, and the key is free.

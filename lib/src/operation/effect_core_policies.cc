@@ -35,8 +35,7 @@ bool replays_enough(const Effect& effect) {
 
 }  // namespace
 
-// --- Sending
-// --------------------------------------------------------------------------------------
+// --- Sending -------------------------------------------------------------------------------------
 
 /// Notes the request in the same commit as everything before it.
 Command EffectCore::send(Milliseconds now) {
@@ -96,8 +95,7 @@ Command EffectCore::take(const Called& called, Milliseconds now) {
   return come_back(kRetryAfter);
 }
 
-// --- Policies
-// -------------------------------------------------------------------------------------
+// --- Policies ------------------------------------------------------------------------------------
 
 /// Nothing is decided while a request on its way can still make it wrong: one that the provider
 /// would not recognise, or would execute after it has refused another one of the key, or a
@@ -201,8 +199,7 @@ Command EffectCore::take(const Cancelled& cancelled, Milliseconds now) {
   return next_policy(now);
 }
 
-// --- Outcomes
-// -------------------------------------------------------------------------------------
+// --- Outcomes ------------------------------------------------------------------------------------
 
 template <typename Result>
 Command EffectCore::confirm(const Result& result, std::string_view decided_by, Milliseconds now) {
