@@ -36,6 +36,8 @@ constexpr std::array kBenchmarks{
               "a service's transaction bare, with append(), as execute()"},
     Benchmark{"postgres", "pg_records", pg_records,
               "execute() with many records, by the kind of its keys"},
+    Benchmark{"postgres", "pg_effect", pg_effect,
+              "an operation with one effect against two bare transactions"},
     Benchmark{"postgres", "pg_drain", pg_drain, "drain to null and file against COPY"},
     Benchmark{"postgres", "pg_latency", pg_latency, "commit to acknowledgement at 1,000 events/s"},
     Benchmark{"postgres", "pg_disturbed", pg_disturbed,
