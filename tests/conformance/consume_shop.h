@@ -17,8 +17,8 @@ constexpr const char* kStream = "/outseal/shop#main";
 
 inline EventId id_of(std::uint64_t number) {
   std::array<char, 40> text{};
-  std::snprintf(text.data(), text.size(), "00000000-0000-7000-8000-%012llu",
-                static_cast<unsigned long long>(number));
+  static_cast<void>(std::snprintf(text.data(), text.size(), "00000000-0000-7000-8000-%012llu",
+                                  static_cast<unsigned long long>(number)));
   return EventId::parse(text.data()).value();
 }
 

@@ -255,6 +255,7 @@ TEST_CASE("workers that consume at once share the events, each once and in order
   ConsumeShop shop;
   shop.fill(1, 120);
   std::vector<std::thread> workers;
+  workers.reserve(3);
   for (int i = 0; i < 3; ++i)
     workers.emplace_back([&, i] {
       std::unique_ptr<soci::session> own;

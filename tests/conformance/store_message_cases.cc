@@ -144,6 +144,7 @@ TEST_CASE("a conflict does not count against a message") {
 TEST_CASE("a message that many are given at once takes effect once") {
   ConsumeShop shop;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {
       Receiver receiver{shop};

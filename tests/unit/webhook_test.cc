@@ -39,6 +39,7 @@ struct Request {
 
   void sign(const std::vector<std::string>& with, std::int64_t time_s = kTime) {
     std::vector<std::string> keys;
+    keys.reserve(with.size());
     for (const std::string& secret : with) keys.push_back(parse_webhook_secret(secret));
     fields["webhook-timestamp"] = std::to_string(time_s);
     fields["webhook-signature"] = webhook_signature(keys, fields["webhook-id"], time_s, body);
