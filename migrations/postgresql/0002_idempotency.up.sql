@@ -174,27 +174,67 @@ CREATE INDEX effect_provider_key ON outseal.effect (provider, provider_key);
 CREATE INDEX effect_open ON outseal.effect (intended_at)
   WHERE state IN ('intended', 'unknown', 'disputed');
 
+-- Whether the end of one of an operation's effects is open: such a record stays, whatever its times.
+-- Whoever opens an effect anew locks the record first. Volatile, so that it sees, for a record that
+-- is locked, all that was committed before.
+CREATE FUNCTION outseal.has_open_effect(bytea) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM outseal.effect e WHERE e.operation = $1
+    AND e.state IN ('intended', 'unknown', 'disputed'))
+$$;
+REVOKE ALL ON FUNCTION outseal.has_open_effect(bytea) FROM PUBLIC;
+
 -- Producers delete nothing themselves: with that privilege they could make another service's key
--- execute again, or LOCK the table. These two take away what has expired, and only that; each
--- returns a row for every one that went. The first takes milliseconds since 1970, and never later
--- ones than now.
-CREATE FUNCTION outseal.purge_operations(bigint, bigint) RETURNS SETOF integer
+-- execute again, or LOCK the table. These two take away what is over, and only that, by the
+-- server's clock.
+--
+-- The first takes milliseconds since 1970, and never later ones than now, and how many rows at
+-- most. It drops responses whose retention has passed, and removes records with their effects.
+CREATE FUNCTION outseal.purge_operations(bigint, bigint, OUT responses bigint, OUT records bigint)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  DELETE FROM outseal.idempotency WHERE key_hash = ANY (ARRAY (SELECT i.key_hash
-    FROM outseal.idempotency i WHERE i.expires_at IS NOT NULL
-    AND i.expires_at <= least(to_timestamp($1::float8 / 1000), statement_timestamp())
-    ORDER BY i.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1
+  WITH due AS MATERIALIZED (
+    SELECT i.key_hash, i.fence,
+      i.expires_at <= least(to_timestamp($1::float8 / 1000), statement_timestamp()) AS is_over
+    FROM outseal.idempotency i
+    WHERE i.purge_at <= least(to_timestamp($1::float8 / 1000), statement_timestamp())
+    AND (i.fence = 0 OR NOT outseal.has_open_effect(i.key_hash))
+    ORDER BY i.purge_at LIMIT $2 FOR UPDATE SKIP LOCKED
+  ), removed AS (
+    DELETE FROM outseal.idempotency WHERE key_hash = ANY (ARRAY (SELECT d.key_hash FROM due d
+      WHERE d.is_over AND (d.fence = 0 OR NOT outseal.has_open_effect(d.key_hash))))
+    RETURNING key_hash, fence
+  ), their_effects AS (
+    DELETE FROM outseal.effect
+    WHERE operation = ANY (ARRAY (SELECT r.key_hash FROM removed r WHERE r.fence > 0))
+  ), dropped AS (
+    UPDATE outseal.idempotency SET body = NULL, content_type = NULL, reply_headers = NULL,
+      purge_at = expires_at
+    WHERE key_hash = ANY (ARRAY (SELECT d.key_hash FROM due d WHERE NOT d.is_over))
+    RETURNING 1
+  )
+  SELECT (SELECT count(*) FROM dropped), (SELECT count(*) FROM removed)
 $$;
 REVOKE ALL ON FUNCTION outseal.purge_operations(bigint, bigint) FROM PUBLIC;
 
--- By the clock that the look-up uses, so that both say the same. "IS TRUE" leaves only the primary
--- key to look it up by.
+-- Removes a key's record if it has expired, by the clock that the look-up uses, so that both say
+-- the same. "IS TRUE" leaves only the primary key to look it up by.
 CREATE FUNCTION outseal.forget_expired(bytea) RETURNS SETOF integer
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  DELETE FROM outseal.idempotency WHERE key_hash = $1
-    AND (expires_at <= clock_timestamp()) IS TRUE RETURNING 1
+  WITH due AS MATERIALIZED (
+    SELECT i.key_hash, i.fence FROM outseal.idempotency i
+    WHERE i.key_hash = $1 AND (i.expires_at <= clock_timestamp()) IS TRUE FOR UPDATE
+  ), removed AS (
+    DELETE FROM outseal.idempotency WHERE key_hash = ANY (ARRAY (SELECT d.key_hash FROM due d
+      WHERE d.fence = 0 OR NOT outseal.has_open_effect(d.key_hash)))
+    RETURNING key_hash, fence
+  ), their_effects AS (
+    DELETE FROM outseal.effect
+    WHERE operation = ANY (ARRAY (SELECT r.key_hash FROM removed r WHERE r.fence > 0))
+  )
+  SELECT 1 FROM removed
 $$;
 REVOKE ALL ON FUNCTION outseal.forget_expired(bytea) FROM PUBLIC;
 

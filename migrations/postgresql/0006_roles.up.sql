@@ -58,8 +58,9 @@ BEGIN
         -- By columns: to UPDATE or DELETE a whole table is to be allowed to LOCK it. And not the
         -- lease's owner, which has no bound and is read by the reconciler.
         'SELECT, UPDATE (lease_until) ON outseal.idempotency',
-        'INSERT (key_hash, scope, fingerprint, state, status, body, content_type, created_at,'
-          ' completed_at, expires_at) ON outseal.idempotency',
+        'INSERT (key_hash, scope, fingerprint, fingerprint_version, state, status, body,'
+          ' content_type, reply_headers, created_at, completed_at, purge_at, expires_at)'
+          ' ON outseal.idempotency',
         'EXECUTE ON FUNCTION outseal.purge_operations(bigint, bigint)',
         'EXECUTE ON FUNCTION outseal.forget_expired(bytea)',
         'SELECT, INSERT, UPDATE (state, external_ref, attributes, fence, attempts, settled_at)'

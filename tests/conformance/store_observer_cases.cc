@@ -127,7 +127,9 @@ TEST_CASE("an observer is told each decision about an operation") {
   CHECK(run(charge("f")) == Said{"execute payments replayed failure 1"});
   CHECK(run(charge("r"), {.verdict = Verdict::retryable_failure}) ==
         Said{"append 1", "execute payments released 1"});
-  change(*session, "UPDATE outseal_idempotency SET state = 'in_progress', expires_at = NULL");
+  change(*session,
+         "UPDATE outseal_idempotency SET state = 'in_progress', expires_at = NULL,"
+         " purge_at = NULL");
   CHECK(run(charge("k")) == Said{"execute payments in_progress 1"});
 
   CHECK_THROWS_AS(std::ignore = execute(

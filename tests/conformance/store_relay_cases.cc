@@ -323,9 +323,10 @@ TEST_CASE("the tables refuse what cannot be true, whoever writes it") {
         "UPDATE outseal_subscription SET state = 'odd'",
         "UPDATE outseal_parked SET state = 'redriven'", "UPDATE outseal_parked SET position = seq",
         "UPDATE outseal_parked SET state = 'redriven', position = 7",  // Two at one position.
-        "UPDATE outseal_idempotency SET state = 'odd', expires_at = NULL",
+        "UPDATE outseal_idempotency SET state = 'odd', expires_at = NULL, purge_at = NULL",
         "INSERT INTO outseal_idempotency SELECT * FROM outseal_idempotency",
         "UPDATE outseal_idempotency SET body = NULL",
+        "UPDATE outseal_idempotency SET purge_at = NULL",
         "UPDATE outseal_idempotency SET expires_at = NULL",
         "UPDATE outseal_idempotency SET state = 'in_progress'",
         "UPDATE outseal_idempotency SET scope = ''", "UPDATE outseal_idempotency SET attempts = 0",

@@ -101,8 +101,9 @@ TEST_CASE("two outcomes of one provider key are a duplicate, and the key is not 
   const auto effect = [&](const std::string& key, const std::string& state,
                           const std::string& reference) {
     shop.sql(
-        "INSERT INTO outseal_effect (operation, name, provider, provider_key, state,"
-        " external_ref, intended_at) VALUES (randomblob(32), 'charge', 'stripe', '" +
+        "INSERT INTO outseal_effect (operation, name, request_hash, policies, provider,"
+        " provider_key, state, external_ref, intended_at) VALUES (randomblob(32), 'charge',"
+        " zeroblob(32), 'hand_over', 'stripe', '" +
         key + "', '" + state + "', " + reference + ", 1)");
   };
   effect("secret-1", "confirmed", "'ch_1'");

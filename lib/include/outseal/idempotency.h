@@ -5,23 +5,55 @@
 //   - use another transaction on the session, or reconnect or close it; savepoints are fine, but
 //     their names and those of prepared statements must not begin with "outseal_";
 //   - do anything outside the database: it may run again.
+//
+// What an HTTP service answers (Idempotency-Key as in draft-ietf-httpapi-idempotency-key-header):
+//
+//   | outcome         | reply | HTTP status                                                     |
+//   | ---             | ---   | ---                                                             |
+//   | executed        | yes   | the reply's                                                     |
+//   | replayed        | yes   | the reply's, with `Idempotent-Replayed: true`                   |
+//   | released        | yes   | the reply's, for example 503: the client may try again          |
+//   | mismatch        | no    | 422: the key was used for another request                       |
+//   | in_progress     | no    | 409 with `Retry-After: retry_after`                             |
+//   | unknown         | no    | 409 without Retry-After: an operator has to decide              |
+//   | expired         | no    | 410: it ended, as `ended` and `status` say; its reply is gone   |
+//   | an Error        |       | by Error::recovery(): 400 for bad input, else 503, never a 2xx  |
+//
+// A key that is missing or malformed is a 400, and never reaches execute().
+//
+// An exception of the handler passes through execute() unchanged, with two exceptions of which the
+// original is nested: if the connection was lost it becomes Error{unreachable}, and if the
+// handler's SQL met a serialization failure or a deadlock, Error{conflict}. Each is then said as
+// plainly as if execute()'s own statements had met it. A handler that replies after it has passed
+// over a conflict gets Error{conflict}, too. Whatever it threw, nothing is stored.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
+#include "outseal/fingerprint.h"
 #include "outseal/session.h"
 #include "outseal/transaction.h"
 
 namespace outseal {
 
-/// Names one operation. The key is stored only as SHA-256 over scope, principal and key.
+/// The fingerprint of a request in another version of its canonical form.
+struct VersionedFingerprint {
+  int version = 0;
+  std::string fingerprint;  ///< 32 bytes.
+};
+
+/// Names one operation. The key is stored only as SHA-256 over scope, principal and key; if it is a
+/// UUIDv7 or a ULID, behind the key's own time, in milliseconds. Such keys cost the database far
+/// less than random ones once it holds millions of records: new_idempotency_key() makes one.
 struct Operation {
   /// What the key is for, for example "payments". 1 to 255 bytes of UTF-8, stored as it is.
   std::string scope;
@@ -34,11 +66,15 @@ struct Operation {
   /// 32 bytes that stand for the request's meaning; see fingerprint(). The same key with another
   /// fingerprint is a mismatch, never a replay.
   std::string fingerprint;
+  /// Which version of the service's canonical form `fingerprint` is of; any number from 1 on. It is
+  /// stored with the fingerprint.
+  int fingerprint_version = 1;
+  /// The request's fingerprints in older versions, each version once, at most 16. If the record was
+  /// stored with another version than `fingerprint_version`, the one of that version is compared.
+  /// **If there is none, nothing is compared and the key alone decides: the request counts as a
+  /// repetition.** So a deployment with a new form does not refuse the retries that are pending.
+  std::vector<VersionedFingerprint> older_fingerprints = {};
 };
-
-/// SHA-256 of `canonical_request`, 32 raw bytes. Give it a canonical form (fixed order of fields,
-/// no whitespace or header noise); otherwise a harmless re-encoding of the request is a mismatch.
-std::string fingerprint(std::string_view canonical_request);
 
 /// What a handler decided.
 enum class Verdict {
@@ -56,6 +92,9 @@ struct Reply {
   std::string body = {};
   /// At most 255 printable ASCII characters; may be empty.
   std::string content_type = "application/json";
+  /// Of the response, for example Location; stored and replayed as they are. UTF-8, at most 64
+  /// names and 16 KiB in all, 64 KiB as JSON.
+  std::map<std::string, std::string> headers = {};
 };
 
 /// What execute() did.
@@ -63,8 +102,10 @@ enum class Outcome {
   executed,     ///< The handler ran and its reply is stored.
   replayed,     ///< The handler did not run; the reply is the stored one.
   mismatch,     ///< The key is known with another fingerprint; the handler did not run.
-  in_progress,  ///< The key was still being executed after ExecuteOptions::wait; retry later.
+  in_progress,  ///< The key is being executed, or its effects are not finished; retry later.
   released,     ///< The handler ran and returned retryable_failure; nothing is stored.
+  expired,      ///< It ended as ExecuteResult::ended says; the reply's retention has passed.
+  unknown,      ///< Nobody knows how one of its effects ended, until somebody decides.
 };
 
 /// The stable snake_case name of `outcome`.
@@ -72,22 +113,44 @@ std::string_view name_of(Outcome outcome);
 
 /// ```
 /// if (result.reply) return respond(*result.reply);
-/// return result.outcome == Outcome::mismatch ? respond(422) : respond(409);
+/// if (result.outcome == Outcome::mismatch) return respond(422);
+/// return respond(result.outcome == Outcome::expired ? 410 : 409);
 /// ```
 struct ExecuteResult {
+  /// How long a client should wait if nothing better is known. Chosen by us.
+  static constexpr std::chrono::milliseconds kRetryAfterDefault{1'000};
+
   Outcome outcome;
-  /// The handler's or the stored reply. None for mismatch and in_progress: nothing that could be
-  /// mistaken for an answer to this request.
+  /// The handler's or the stored reply; only for executed, replayed and released. Otherwise there
+  /// is nothing that could be mistaken for an answer to this request.
   std::optional<Reply> reply = {};
+  /// How the operation ended: for executed, replayed and expired.
+  std::optional<Verdict> ended = {};
+  /// The reply's status; only with `ended`.
+  int status = 0;
+  /// For in_progress: when another attempt may find more. The rest of the lease of whoever works on
+  /// it, by the database's clock; kRetryAfterDefault where there is none. Else 0.
+  std::chrono::milliseconds retry_after{0};
+  /// A name of the record that may be given to the client in place of its key, 64 or 72 characters
+  /// of A-Z a-z 0-9 - and _. Only of operations with external effects; else empty.
+  std::string handle = {};
 };
 
 /// How execute() waits and how long its record lives. Keep one per scope.
+///
+/// A record has two retentions. First the response is kept, and repetitions get it back. When its
+/// time is over, they get Outcome::expired: the key is still known, and is not executed again. Only
+/// when the key's time is over does it count as unused. Both begin when the operation completes. A
+/// record that is not final, or that has an effect of which nobody knows how it ended, never
+/// expires.
 struct ExecuteOptions {
   static constexpr std::chrono::milliseconds kWaitDefault{5'000};
   static constexpr std::chrono::milliseconds kWaitMax{600'000};
-  static constexpr std::chrono::seconds kRetentionDefault = std::chrono::hours{24 * 30};
+  static constexpr std::chrono::seconds kResponseRetentionDefault = std::chrono::hours{24 * 7};
+  static constexpr std::chrono::seconds kKeyRetentionDefault = std::chrono::hours{24 * 400};
   static constexpr std::chrono::seconds kRetentionMin = std::chrono::minutes{1};
-  static constexpr std::chrono::seconds kRetentionMax = std::chrono::hours{24 * 3660};
+  /// 5,000 years. For scopes in which no key may ever be executed again, for example billing.
+  static constexpr std::chrono::seconds kForever = std::chrono::hours{24 * 365 * 5'000};
   static constexpr std::size_t kBodyBytesDefault = 1U << 20U;
   static constexpr std::size_t kBodyBytesMax = 16U << 20U;
 
@@ -97,12 +160,15 @@ struct ExecuteOptions {
   /// serialised, by an advisory lock of the transaction; after that, Outcome::in_progress. On
   /// SQLite, where one writer excludes all others, this is the wait for the file, and nobody can
   /// tell who holds it; after that, Error{conflict}. The handle's busy timeout (SOCI's
-  /// `timeout=`) does not count meanwhile; a busy handler of your own does. Range 0 to 10 minutes.
+  /// `timeout=`) does not count meanwhile; a busy handler of your own does. A record whose effects
+  /// are not finished is not waited for. Range 0 to 10 minutes.
   std::chrono::milliseconds wait = kWaitDefault;
-  /// How long the record answers duplicates after it completed; after that, the key counts as
-  /// unused. Range 1 minute to 10 years. Must exceed the longest retry or redelivery of your
-  /// clients. Chosen by us: 30 days outlive the dead-letter redrives that we know of.
-  std::chrono::seconds retention = kRetentionDefault;
+  /// How long the reply is stored and replayed. Range 1 minute to kForever. Must exceed the longest
+  /// retry or redelivery of your clients. Chosen by us: 7 days.
+  std::chrono::seconds response_retention = kResponseRetentionDefault;
+  /// How long the key is known. Range `response_retention` to kForever. Chosen by us: 400 days, so
+  /// that a yearly job that is run twice is noticed.
+  std::chrono::seconds key_retention = kKeyRetentionDefault;
   /// As TransactionOptions::statements.
   StatementCache* statements = nullptr;
   /// As TransactionOptions::named_statements.
@@ -173,9 +239,10 @@ requires(!std::is_same_v<std::remove_cvref_t<Callable>, Handler> &&
   return execute(session, operation, Handler{std::ref(handler)}, options);
 }
 
-/// Looks up what is recorded for `operation` without running anything: replayed, mismatch, or
-/// in_progress for one whose effects are not finished. One SELECT; takes no lock, waits for nobody
-/// and writes nothing. Inside a transaction it uses that transaction's view.
+/// Looks up what is recorded for `operation` without running anything: replayed, mismatch, expired,
+/// unknown, or in_progress for one whose effects are not finished. One SELECT (two for a record
+/// with effects whose retention has passed); takes no lock, waits for nobody and writes nothing.
+/// Inside a transaction it uses that transaction's view.
 ///
 /// @returns nothing if the key is unused or its retention has passed. An execution that has not
 ///          committed yet is not visible: only execute() rules one out.
@@ -199,12 +266,19 @@ struct PurgeOptions {
   void validate() const;
 };
 
-/// Deletes completed idempotency records whose retention has passed; never one in progress.
+/// What purge_operations() has taken away.
+struct Purged {
+  std::uint64_t responses = 0;  ///< Replies that were dropped; their keys stay known.
+  std::uint64_t records = 0;    ///< Records that were removed, with their effects.
+};
+
+/// Drops the replies and removes the records whose retention has passed, by the database's clock.
+/// Never those of an operation in progress or unknown, or with an effect that is intended, unknown
+/// or disputed. Whether and when it runs changes no answer of execute(): it frees space.
 ///
-/// @returns how many records were deleted.
 /// @throws Error{conflict} if the database stayed busy.
 /// Threads: not thread-safe; one session per thread.
-/// Crash: each step is one transaction; deleted records stay deleted.
-std::uint64_t purge_operations(Session session, const PurgeOptions& options = {});
+/// Crash: each step is one transaction; what it has removed stays removed.
+Purged purge_operations(Session session, const PurgeOptions& options = {});
 
 }  // namespace outseal

@@ -48,6 +48,13 @@ class EventId {
 /// Threads: Thread-safe.
 EventId new_event_id();
 
+/// A new idempotency key for a client: the text of a UUIDv7. Make it once for each thing that is to
+/// happen, store it with that, and send it with each attempt. Records of such keys stand in the
+/// order of time in the database, which random keys (UUIDv4) do not; see Operation.
+/// @throws Error{internal} if the system gives no randomness.
+/// Threads: Thread-safe.
+std::string new_idempotency_key();
+
 /// Number of an event in the outbox, drawn by the database when it is appended. Has gaps.
 using Seq = Strong<struct SeqTag, std::int64_t>;
 /// Dense number of an event within its subscription, from 1. 0 stands for "before the first".

@@ -65,6 +65,25 @@ std::string sha256(std::string_view bytes) {
   return hash.finish();
 }
 
+std::string hmac_sha256(std::string_view key, std::initializer_list<std::string_view> parts) {
+  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> mac_key{
+      EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, nullptr,
+                                   reinterpret_cast<const unsigned char*>(key.data()), key.size()),
+      &EVP_PKEY_free};
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(),
+                                                                        &EVP_MD_CTX_free};
+  std::string digest(kHashBytes, '\0');
+  std::size_t length = digest.size();
+  bool done = mac_key && context &&
+              EVP_DigestSignInit(context.get(), nullptr, algorithm(), nullptr, mac_key.get()) == 1;
+  for (const std::string_view part : parts)
+    done = done && EVP_DigestSignUpdate(context.get(), part.data(), part.size()) == 1;
+  done = done && EVP_DigestSignFinal(context.get(), reinterpret_cast<unsigned char*>(digest.data()),
+                                     &length) == 1;
+  if (!done) throw Error{ErrorCode::internal, "hash", "OpenSSL's HMAC-SHA256 failed"};
+  return digest;
+}
+
 std::string to_hex(std::string_view bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text;

@@ -1,8 +1,9 @@
-// SHA-256 over OpenSSL.
+// SHA-256 and HMAC over OpenSSL.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,6 +39,10 @@ class Sha256 {
 
 /// SHA-256 of `bytes`, 32 raw bytes.
 std::string sha256(std::string_view bytes);
+
+/// HMAC-SHA-256 over `parts`, which may be large and are not copied, one after the other; 32 raw
+/// bytes. Source: RFC 2104.
+std::string hmac_sha256(std::string_view key, std::initializer_list<std::string_view> parts);
 
 /// Lower-case hexadecimal text of `bytes`.
 std::string to_hex(std::string_view bytes);

@@ -90,4 +90,6 @@ EventId new_event_id() {
   return EventId{bytes};
 }
 
+std::string new_idempotency_key() { return new_event_id().to_string(); }
+
 }  // namespace outseal

@@ -86,6 +86,9 @@ bool stands_for_itself(std::string_view text) {
   return !needs_escape(eight_bytes(text.data() + text.size() - kStep));
 }
 
+constexpr std::string_view kBase64UrlLetters =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 void append_padded(std::string& out, std::int64_t number, std::size_t width) {
   const std::string digits = std::to_string(number);
   if (digits.size() < width) out.append(width - digits.size(), '0');
@@ -195,6 +198,34 @@ void append_base64(std::string& out, std::string_view bytes) {
   *to++ = kLetters[group >> 18U];
   *to++ = kLetters[group >> 12U & 63U];
   if (left == 2) *to = kLetters[group >> 6U & 63U];
+}
+
+void append_base64url(std::string& out, std::string_view bytes) {
+  const std::size_t begin = out.size();
+  append_base64(out, bytes);
+  while (out.size() > begin && out.back() == '=') out.pop_back();
+  for (std::size_t place = begin; place < out.size(); ++place) {
+    if (out[place] == '+') out[place] = '-';
+    if (out[place] == '/') out[place] = '_';
+  }
+}
+
+std::optional<std::string> parse_base64url(std::string_view text) {
+  std::string bytes;
+  unsigned bits = 0;
+  unsigned count = 0;
+  for (const char c : text) {
+    const std::size_t value = kBase64UrlLetters.find(c);
+    if (value == std::string_view::npos) return std::nullopt;
+    bits = bits << 6U | static_cast<unsigned>(value);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes += static_cast<char>(bits >> count & 0xffU);
+  }
+  std::string again;  // Bits that belong to no byte must be 0, and no letter stands alone.
+  append_base64url(again, bytes);
+  return again == text ? std::optional{std::move(bytes)} : std::nullopt;
 }
 
 bool topic_matches(std::string_view pattern, std::string_view topic) {

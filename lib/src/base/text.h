@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,11 @@ void append_json_string(std::string& out, std::string_view text);
 
 /// Appends `bytes` to `out` in standard base64 with padding (RFC 4648, section 4).
 void append_base64(std::string& out, std::string_view bytes);
+
+/// Appends `bytes` to `out` in the URL-safe base64, without padding (RFC 4648, section 5).
+void append_base64url(std::string& out, std::string_view bytes);
+/// Reads what append_base64url() writes and no other form of it; nothing if it is none.
+std::optional<std::string> parse_base64url(std::string_view text);
 
 /// `text` with its ASCII letters in lower case.
 std::string lower_case(std::string_view text);

@@ -15,5 +15,6 @@ inline constexpr std::size_t kHeaderJsonBytesMax = 65'536;  ///< The outbox hold
 inline constexpr std::size_t kScopeBytesMax = 255;
 inline constexpr std::size_t kPrincipalBytesMax = 255;
 inline constexpr std::size_t kOperationKeyBytesMax = 255;
+inline constexpr std::size_t kOlderFingerprintsMax = 16;
 
 }  // namespace outseal

@@ -1,6 +1,7 @@
 #include "model/validation.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/hash.h"
 #include "base/text.h"
@@ -53,23 +54,36 @@ void check_content_type(std::string_view operation, std::string_view content_typ
     refuse(operation, "content type is not printable ASCII", "give a media type");
 }
 
-void check_headers(const std::map<std::string, std::string>& headers) {
+void check_headers(std::string_view operation, const std::map<std::string, std::string>& headers) {
   if (headers.size() > kHeaderCountMax)
-    refuse("append",
-           "event has " + std::to_string(headers.size()) + " headers, the limit is " +
+    refuse(operation,
+           std::to_string(headers.size()) + " headers, the limit is " +
                std::to_string(kHeaderCountMax),
            "move data into the payload");
   std::size_t bytes = 0;
   for (const auto& [name, value] : headers) {
-    check_text("append", "header name", name, 1, kTypeBytesMax);
-    check_text("append", "header " + name, value, 0, kHeaderBytesMax);
+    check_text(operation, "header name", name, 1, kTypeBytesMax);
+    check_text(operation, "header " + name, value, 0, kHeaderBytesMax);
     bytes += name.size() + value.size();
   }
   if (bytes > kHeaderBytesMax)
-    refuse("append",
+    refuse(operation,
            "headers have " + std::to_string(bytes) + " bytes, the limit is " +
                std::to_string(kHeaderBytesMax),
            "move data into the payload");
+}
+
+void check_fingerprint(std::string_view operation, std::string_view fingerprint) {
+  if (fingerprint.size() != kHashBytes)
+    refuse(operation,
+           "fingerprint has " + std::to_string(fingerprint.size()) + " bytes instead of 32",
+           "make it with outseal::fingerprint(canonical_request)");
+}
+
+void check_fingerprint_version(std::string_view operation, int version) {
+  if (version < 1)
+    refuse(operation, "fingerprint version " + std::to_string(version) + " is below 1",
+           "number the canonical forms of your requests from 1");
 }
 
 }  // namespace
@@ -87,7 +101,7 @@ void validate_event(const Event& event, const AppendOptions& options) {
   check_text("append", "key", event.key, 0, kKeyBytesMax);
   check_text("append", "type", event.type, 1, kTypeBytesMax);
   check_content_type("append", event.content_type, 1);
-  check_headers(event.headers);
+  check_headers("append", event.headers);
   if (event.payload.size() > options.payload_bytes_max)
     refuse("append",
            "payload has " + std::to_string(event.payload.size()) + " bytes, the limit is " +
@@ -106,11 +120,22 @@ void validate_operation(std::string_view caller, const Operation& operation) {
   // Principal and key are only hashed: any bytes will do.
   check_length(caller, "principal", operation.principal, 0, kPrincipalBytesMax);
   check_length(caller, "idempotency key", operation.key, 1, kOperationKeyBytesMax);
-  if (operation.fingerprint.size() != kHashBytes)
-    refuse(
-        caller,
-        "fingerprint has " + std::to_string(operation.fingerprint.size()) + " bytes instead of 32",
-        "make it with outseal::fingerprint(canonical_request)");
+  check_fingerprint(caller, operation.fingerprint);
+  check_fingerprint_version(caller, operation.fingerprint_version);
+  const auto& older = operation.older_fingerprints;
+  if (older.size() > kOlderFingerprintsMax)
+    refuse(caller,
+           std::to_string(older.size()) + " older fingerprints, the limit is " +
+               std::to_string(kOlderFingerprintsMax),
+           "leave out versions that no record has any more");
+  std::set<int> versions{operation.fingerprint_version};
+  for (const auto& [version, fingerprint] : older) {
+    check_fingerprint(caller, fingerprint);
+    check_fingerprint_version(caller, version);
+    if (!versions.insert(version).second)
+      refuse(caller, "fingerprint version " + std::to_string(version) + " is given twice",
+             "give one fingerprint for each version");
+  }
 }
 
 void validate_reply(const Reply& reply, const ExecuteOptions& options) {
@@ -128,6 +153,7 @@ void validate_reply(const Reply& reply, const ExecuteOptions& options) {
                std::to_string(options.body_bytes_max),
            "store the body elsewhere and reply with a reference");
   check_content_type("execute", reply.content_type, 0);
+  check_headers("execute", reply.headers);
 }
 
 void ConfigErrors::check_range(std::string_view field, std::int64_t value, std::int64_t min,
@@ -162,8 +188,10 @@ void ExecuteOptions::validate() const {
   ConfigErrors faults{"ExecuteOptions"};
   faults.check_range("body_bytes_max", static_cast<std::int64_t>(body_bytes_max), 1, kBodyBytesMax);
   faults.check_range("wait (ms)", wait.count(), 0, kWaitMax.count());
-  faults.check_range("retention (s)", retention.count(), kRetentionMin.count(),
-                     kRetentionMax.count());
+  faults.check_range("response_retention (s)", response_retention.count(), kRetentionMin.count(),
+                     kForever.count());
+  faults.check_range("key_retention (s)", key_retention.count(), response_retention.count(),
+                     kForever.count());
   faults.raise();
 }
 
@@ -172,8 +200,6 @@ void PurgeOptions::validate() const {
   faults.check_range("step_rows", step_rows, 1, kStepRowsMax);
   faults.raise();
 }
-
-std::string fingerprint(std::string_view canonical_request) { return sha256(canonical_request); }
 
 std::string_view name_of(Outcome outcome) {
   switch (outcome) {
@@ -187,6 +213,10 @@ std::string_view name_of(Outcome outcome) {
       return "in_progress";
     case Outcome::released:
       return "released";
+    case Outcome::expired:
+      return "expired";
+    case Outcome::unknown:
+      break;
   }
   return "unknown";
 }

@@ -4,6 +4,26 @@
 
 namespace outseal::operation {
 
+std::optional<Outcome> answer_of(Found found) {
+  switch (found) {
+    case Found::unfinished:
+      return Outcome::in_progress;
+    case Found::unknown:
+      return Outcome::unknown;
+    case Found::finished:
+      return Outcome::replayed;
+    case Found::expired:
+      return Outcome::expired;
+    case Found::mismatch:
+      return Outcome::mismatch;
+    case Found::free:
+    case Found::taken:
+    case Found::busy:
+      break;
+  }
+  return std::nullopt;
+}
+
 Command Core::on(const Input& input, Milliseconds now) {
   return std::visit([&](const auto& each) { return take(each, now); }, input);
 }
@@ -11,18 +31,8 @@ Command Core::on(const Input& input, Milliseconds now) {
 Command Core::take(const Claimed& claimed, Milliseconds now) {
   require(State::claiming);
   found_ = claimed.found;
-  switch (found_) {
-    case Found::free:
-      return enter(State::running, Run{});
-    case Found::finished:
-      return enter(State::done, Answer{Outcome::replayed});
-    case Found::mismatch:
-      return enter(State::done, Answer{Outcome::mismatch});
-    case Found::taken:
-    case Found::busy:
-    case Found::unfinished:
-      break;
-  }
+  if (found_ == Found::free) return enter(State::running, Run{});
+  if (const auto outcome = answer_of(found_)) return enter(State::done, Answer{*outcome});
   if (now >= deadline_) return give_up();
   return enter(State::waiting, Wait{deadline_ - now});
 }

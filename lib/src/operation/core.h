@@ -11,6 +11,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <variant>
 
 #include "outseal/idempotency.h"
@@ -34,9 +35,14 @@ enum class Found {
   taken,       ///< No record, and another execution of the key has the turn.
   busy,        ///< No record, and nobody can tell whether who has the turn executes this key.
   unfinished,  ///< A record whose effects are not finished.
+  unknown,     ///< A record with an effect of which nobody knows how it ended.
   finished,    ///< A record with a reply.
+  expired,     ///< A record whose reply's retention has passed.
   mismatch,    ///< A record of another request.
 };
+
+/// What a record is answered with; nothing without one.
+std::optional<Outcome> answer_of(Found found);
 
 // --- Commands, each answered by one input --------------------------------------------------------
 

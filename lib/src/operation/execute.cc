@@ -72,7 +72,7 @@ class Execution {
   ExecuteResult run() {
     for (Command next = core_.start(now());;) {
       const auto input = std::visit([this](const auto& each) { return carry_out(each); }, next);
-      if (!input) return {std::get<Answer>(next).outcome, std::move(reply_)};
+      if (!input) return result_of(std::get<Answer>(next).outcome, std::move(known_));
       next = core_.on(*input, now());
     }
   }
@@ -85,23 +85,24 @@ class Execution {
 
   std::optional<Input> carry_out(const Claim& claim) {
     ++seen_.attempts;
-    Known known = store_->claim(claim.left);
-    reply_ = std::move(known.reply);
-    return Claimed{known.found};
+    known_ = store_->claim(claim.left);
+    return Claimed{known_.found};
   }
   std::optional<Input> carry_out(const Wait& wait) {
     return Waited{store_->wait_for_turn(wait.left)};
   }
   std::optional<Input> carry_out(const Run& /*run*/) {
-    reply_ = run_handler();
-    return Replied{reply_->verdict};
+    known_.reply = run_handler();
+    return Replied{known_.reply->verdict};
   }
   std::optional<Input> carry_out(const Undo& /*undo*/) {
     store_->undo();
     return Undone{};
   }
   std::optional<Input> carry_out(const Complete& /*complete*/) {
-    return Completed{store_->complete(*reply_)};
+    known_.ended = known_.reply->verdict;
+    known_.status = known_.reply->status;
+    return Completed{store_->complete(*known_.reply)};
   }
   std::optional<Input> carry_out(const Answer& answer) {
     if (answer.outcome == Outcome::released) tx_.impl().rollback();
@@ -172,7 +173,7 @@ class Execution {
   ExecuteCall& seen_;
   std::unique_ptr<OperationStore> store_;
   Core core_;
-  std::optional<Reply> reply_;  ///< The stored one, or the handler's.
+  Known known_{Found::free};  ///< What the record says, or will say.
 };
 
 std::optional<Input> Execution::carry_out(const Fail& fail) {

@@ -24,11 +24,12 @@ namespace {
 /// The SQLSTATE lock_not_available: a wait was longer than lock_timeout.
 constexpr std::string_view kLockTimeout = "55P03";
 
-/// The number of a key's lock: the first 8 bytes of the hash.
+/// The number of a key's lock: the last 8 bytes of the hash. (The first may be a time.)
 std::int64_t lock_of(const std::string& hash) {
-  std::uint64_t first = 0;
-  for (const char byte : hash.substr(0, 8)) first = first << 8U | static_cast<unsigned char>(byte);
-  return static_cast<std::int64_t>(first);
+  std::uint64_t last = 0;
+  for (const char byte : hash.substr(hash.size() - 8))
+    last = last << 8U | static_cast<unsigned char>(byte);
+  return static_cast<std::int64_t>(last);
 }
 
 class PipelinedStore final : public OperationStore {
@@ -45,19 +46,15 @@ class PipelinedStore final : public OperationStore {
     const bool keeps_lock = std::exchange(has_waited_, false);
     impl_.begin(first, keeps_lock ? std::optional{lock_} : std::nullopt);
     sql::OperationClaim found = sql::read_claim(claim);
-    if (found.record) {
-      Known known = read_record(std::move(*found.record), request_.operation);
-      is_unfinished_ = known.found == Found::unfinished;
-      return known;
-    }
+    has_expired_ = found.record && !sql::counts(connection(), *found.record, request_.hash);
+    if (found.record && !has_expired_)
+      return read_record(std::move(*found.record), request_.hash, request_.operation);
     if (!found.has_lock) return {Found::taken};
     impl_.own->identify(found.transaction);
-    has_expired_ = found.has_expired;
     return {Found::free};
   }
 
   bool wait_for_turn(Milliseconds left) override {
-    if (is_unfinished_) return false;
     try {
       sql::limit_lock_waits(connection(), left);
       sql::lock_operation(connection(), lock_);
@@ -114,9 +111,8 @@ class PipelinedStore final : public OperationStore {
   }
 
   std::int64_t lock_;
-  bool is_unfinished_ = false;  ///< There is a record, and no lock says when that changes.
-  bool has_waited_ = false;     ///< The lock was waited for, and came.
-  bool has_expired_ = false;    ///< The key has a record that no longer counts.
+  bool has_waited_ = false;   ///< The lock was waited for, and came.
+  bool has_expired_ = false;  ///< The key has a record that no longer counts.
 };
 
 }  // namespace

@@ -1,10 +1,14 @@
 #include "operation/record.h"
 
+#include <cstdint>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/hash.h"
+#include "base/text.h"
+#include "model/headers.h"
 #include "model/validation.h"
-#include "outseal/error.h"
+#include "outseal/ids.h"
 #include "store/transaction.h"
 
 namespace outseal {
@@ -12,32 +16,122 @@ namespace operation {
 
 using sql::OperationState;
 
-/// The raw key is a client's secret: only this hash is stored. The lengths keep ("a", "bc") and
-/// ("ab", "c") apart.
+namespace {
+
+constexpr std::size_t kTimeBytes = 6;
+constexpr std::size_t kSecretBytes = 16;
+
+/// A number of 48 bits as 6 bytes, big-endian.
+std::string time_bytes(std::uint64_t milliseconds) {
+  std::string bytes(kTimeBytes, '\0');
+  for (std::size_t i = kTimeBytes; i-- > 0; milliseconds >>= 8U)
+    bytes[i] = static_cast<char>(milliseconds & 0xffU);
+  return bytes;
+}
+
+/// The time that a UUIDv7 begins with; empty if the key is none.
+/// Source: RFC 9562, section 5.7.
+std::string uuid_time(std::string_view key) {
+  if (key.size() != EventId::kTextBytes) return {};
+  const auto id = EventId::parse(lower_case(key));
+  if (!id || id->bytes()[6] >> 4U != 7 || id->bytes()[8] >> 6U != 2) return {};
+  return {reinterpret_cast<const char*>(id->bytes().data()), kTimeBytes};
+}
+
+/// The time that a ULID begins with; empty if the key is none.
+/// Source: github.com/ulid/spec; Crockford's base 32.
+std::string ulid_time(std::string_view key) {
+  constexpr std::string_view kDigits = "0123456789abcdefghjkmnpqrstvwxyz";
+  constexpr std::size_t kDigitsOfTime = 10;
+  if (key.size() != 26 || key.front() > '7') return {};
+  const std::string text = lower_case(key);
+  if (text.find_first_not_of(kDigits) != std::string::npos) return {};
+  std::uint64_t time = 0;
+  for (const char digit : text.substr(0, kDigitsOfTime)) time = time << 5U | kDigits.find(digit);
+  return time_bytes(time);
+}
+
+/// What the record's fingerprint must equal; none if the service has none of that version.
+const std::string* fingerprint_of(const Operation& operation, int version) {
+  if (operation.fingerprint_version == version) return &operation.fingerprint;
+  for (const auto& older : operation.older_fingerprints)
+    if (older.version == version) return &older.fingerprint;
+  return nullptr;
+}
+
+}  // namespace
+
 std::string key_hash(const Operation& operation) {
+  // The lengths keep ("a", "bc") and ("ab", "c") apart.
   Sha256 hash;
   hash.add_field(operation.scope);
   hash.add_field(operation.principal);
   hash.add_field(operation.key);
-  return hash.finish();
+  // The time first: new records then stand side by side in the index, and a page of it is not
+  // touched, and written to the log as a whole, for one record alone.
+  return uuid_time(operation.key) + ulid_time(operation.key) + hash.finish();
 }
 
-Known read_record(sql::OperationRecord record, const Operation& operation) {
-  if (record.fingerprint != operation.fingerprint) return {Found::mismatch};
-  if (record.state == OperationState::open) return {Found::unfinished};
-  return {Found::finished,
-          Reply{.verdict = record.state == OperationState::succeeded ? Verdict::success
-                                                                     : Verdict::final_failure,
-                .status = record.status,
-                .body = std::move(record.body),
-                .content_type = std::move(record.content_type)}};
+std::string handle_text(std::string_view key_hash, std::string_view secret) {
+  std::string text;
+  append_base64url(text, std::string{key_hash}.append(secret));
+  return text;
+}
+
+std::optional<Handle> parse_handle(std::string_view text) {
+  auto bytes = parse_base64url(text);
+  if (!bytes) return std::nullopt;
+  if (bytes->size() != kHashBytes + kSecretBytes &&
+      bytes->size() != kTimeBytes + kHashBytes + kSecretBytes)
+    return std::nullopt;
+  const std::size_t length = bytes->size() - kSecretBytes;
+  return Handle{bytes->substr(0, length), bytes->substr(length)};
+}
+
+Known read_record(sql::OperationRecord record, std::string_view key_hash,
+                  const Operation& operation) {
+  const std::string* fingerprint = fingerprint_of(operation, record.fingerprint_version);
+  if (mutant("no_fingerprint_version")) fingerprint = &operation.fingerprint;
+  if (fingerprint != nullptr && record.fingerprint != *fingerprint) return {Found::mismatch};
+  Known known{Found::unfinished};
+  if (!record.handle.empty()) known.handle = handle_text(key_hash, record.handle);
+  if (record.state == OperationState::in_progress) {
+    known.lease_left = record.lease_left;
+    return known;
+  }
+  known.found = Found::unknown;
+  if (record.state == OperationState::unknown) return known;
+  known.ended =
+      record.state == OperationState::succeeded ? Verdict::success : Verdict::final_failure;
+  known.status = record.status;
+  known.found = mutant("expired_executes") ? Found::free : Found::expired;
+  if (!record.body) return known;
+  known.found = Found::finished;
+  known.reply = Reply{.verdict = *known.ended,
+                      .status = record.status,
+                      .body = std::move(*record.body),
+                      .content_type = std::move(record.content_type),
+                      .headers = headers_from_json("execute", record.headers)};
+  return known;
+}
+
+ExecuteResult result_of(Outcome outcome, Known known) {
+  ExecuteResult result{.outcome = outcome,
+                       .reply = std::move(known.reply),
+                       .ended = known.ended,
+                       .status = known.status,
+                       .handle = std::move(known.handle)};
+  if (outcome == Outcome::in_progress)
+    result.retry_after =
+        known.lease_left.count() > 0 ? known.lease_left : ExecuteResult::kRetryAfterDefault;
+  return result;
 }
 
 std::optional<Known> look_up(sql::Connection& connection, const std::string& hash,
                              const Operation& operation) {
   auto record = sql::find_operation(connection, hash);
   if (!record) return std::nullopt;
-  return read_record(std::move(*record), operation);
+  return read_record(std::move(*record), hash, operation);
 }
 
 sql::NewRecord new_record(const std::string& hash, const Operation& operation, const Reply& reply,
@@ -45,12 +139,15 @@ sql::NewRecord new_record(const std::string& hash, const Operation& operation, c
   return {.key_hash = hash,
           .scope = operation.scope,
           .fingerprint = operation.fingerprint,
+          .fingerprint_version = operation.fingerprint_version,
           .state = reply.verdict == Verdict::success ? OperationState::succeeded
                                                      : OperationState::failed,
           .status = reply.status,
           .body = reply.body,
           .content_type = reply.content_type,
-          .retention = options.retention};
+          .headers = headers_to_json("execute", reply.headers),
+          .response_retention = options.response_retention,
+          .key_retention = options.key_retention};
 }
 
 }  // namespace operation
@@ -61,26 +158,20 @@ std::optional<ExecuteResult> find(Session session, const Operation& operation) {
   connection->require_idle("find");
   auto known = operation::look_up(*connection, operation::key_hash(operation), operation);
   if (!known) return std::nullopt;
-  switch (known->found) {
-    case operation::Found::finished:
-      return ExecuteResult{Outcome::replayed, std::move(known->reply)};
-    case operation::Found::mismatch:
-      return ExecuteResult{Outcome::mismatch};
-    default:
-      return ExecuteResult{Outcome::in_progress};
-  }
+  const auto outcome = operation::answer_of(known->found);
+  return operation::result_of(outcome.value(), std::move(*known));
 }
 
-std::uint64_t purge_operations(Session session, const PurgeOptions& options) {
+Purged purge_operations(Session session, const PurgeOptions& options) {
   options.validate();
-  std::uint64_t purged = 0;
+  Purged purged;
   for (std::uint32_t step = 0; options.steps_max == 0 || step < options.steps_max; ++step) {
     Transaction tx{session};
-    const auto removed = static_cast<std::uint64_t>(
-        sql::purge_operations(store::connection_of(tx), options.step_rows));
+    const sql::PurgedRows rows = sql::purge_operations(store::connection_of(tx), options.step_rows);
     tx.commit();
-    purged += removed;
-    if (removed < options.step_rows) break;
+    purged.responses += static_cast<std::uint64_t>(rows.responses);
+    purged.records += static_cast<std::uint64_t>(rows.records);
+    if (rows.responses + rows.records < options.step_rows) break;
   }
   return purged;
 }

@@ -31,7 +31,7 @@ class OperationStore {
   /// handler may run, a savepoint is set.
   virtual Known claim(Milliseconds left) = 0;
   /// Waits until the turn may be ours, for at most `left`; claim() then tells.
-  /// @returns false if it did not come in time, or cannot be waited for.
+  /// @returns false if it did not come in time.
   virtual bool wait_for_turn(Milliseconds left) = 0;
   /// Undoes what the handler did, its events included, and keeps the turn.
   void undo() { impl_.rollback_to_handler(); }

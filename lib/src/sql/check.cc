@@ -50,7 +50,7 @@ std::vector<std::string> list_topics(Connection& connection, std::string_view su
   " FROM outseal_idempotency WHERE state IN ('in_progress', 'unknown')" \
   " AND created_at <= ?2 AND (state = 'unknown' OR coalesce(lease_until, 0) <= ?1)"
 #define OUTSEAL_OPEN_POSTGRES                               \
-  " FROM outseal.idempotency WHERE expires_at IS NULL"      \
+  " FROM outseal.idempotency WHERE purge_at IS NULL"        \
   " AND state IN ('in_progress', 'unknown')"                \
   " AND created_at < to_timestamp(($2::float8 + 1) / 1000)" \
   " AND (state = 'unknown' OR lease_until IS NULL"          \

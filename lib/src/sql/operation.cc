@@ -9,17 +9,39 @@ namespace {
 
 OperationState state_of(std::string_view text) {
   if (text == "succeeded") return OperationState::succeeded;
-  return text == "failed" ? OperationState::failed : OperationState::open;
+  if (text == "failed") return OperationState::failed;
+  return text == "unknown" ? OperationState::unknown : OperationState::in_progress;
 }
 
-/// Five columns: fingerprint, state, status, body, content type.
+// Columns of a record `i`, as read_record() reads them. A body whose retention has passed is NULL
+// whether or not it was purged. (On SQLite ?2 is now.)
+#define OUTSEAL_LITE_RECORD_COLUMNS                                                           \
+  "i.fingerprint, i.fingerprint_version, i.state, i.status, CASE WHEN i.purge_at > ?2 THEN"   \
+  " i.body END, i.content_type, i.reply_headers, i.handle, CASE WHEN i.state = 'in_progress'" \
+  " AND i.lease_until > ?2 THEN i.lease_until - ?2 END, i.fence, coalesce(i.expires_at <= ?2, 0)"
+#define OUTSEAL_RECORD_COLUMNS                                                               \
+  "i.fingerprint, i.fingerprint_version, i.state, i.status, CASE WHEN i.purge_at >"          \
+  " clock_timestamp() THEN i.body END, i.content_type, i.reply_headers, i.handle, CASE WHEN" \
+  " i.state = 'in_progress' AND i.lease_until > clock_timestamp() THEN (extract(epoch FROM"  \
+  " i.lease_until - clock_timestamp()) * 1000)::bigint END, i.fence, i.expires_at <= "       \
+  "clock_timestamp()"
+
+// An effect `e` whose end is open.
+#define OUTSEAL_IS_OPEN "e.state IN ('intended', 'unknown', 'disputed')"
+
 OperationRecord read_record(Columns& columns) {
   OperationRecord record;
   record.fingerprint = columns.bytes();
+  columns >> record.fingerprint_version;
   record.state = state_of(columns.get<std::string_view>());
   columns >> record.status;
-  record.body = columns.bytes();
-  columns >> record.content_type;
+  const bool has_body = !columns.is_null();
+  const std::string_view body = columns.bytes();
+  if (has_body) record.body = body;
+  columns >> record.content_type >> record.headers;
+  record.handle = columns.bytes();
+  record.lease_left = std::chrono::milliseconds{columns.get<std::int64_t>()};
+  columns >> record.fence >> record.has_expired;
   return record;
 }
 
@@ -34,78 +56,125 @@ Statement& bind_record(Connection& connection, const Text& text, const NewRecord
 
 }  // namespace
 
-// key hash, on SQLite also now -> fingerprint, state, status, body, content type, 1 if it has
-// expired
-const Text kFindOperation{
-    .name = "find_operation",
+// key hash, on SQLite also now
+const Text kFindOperation{.name = "find_operation",
+                          .sqlite = "SELECT " OUTSEAL_LITE_RECORD_COLUMNS
+                                    " FROM main.outseal_idempotency i WHERE i.key_hash = ?1",
+                          .postgres = "SELECT " OUTSEAL_RECORD_COLUMNS
+                                      " FROM outseal.idempotency i WHERE i.key_hash = $1"};
+
+// key hash
+const Text kHasOpenEffect{
+    .name = "has_open_effect",
     .sqlite =
-        "SELECT fingerprint, state, status, body, content_type,"
-        " coalesce(expires_at <= ?2, 0) FROM main.outseal_idempotency WHERE key_hash = ?1",
+        "SELECT EXISTS (SELECT 1 FROM main.outseal_effect e WHERE e.operation = ?1"
+        " AND " OUTSEAL_IS_OPEN ")",
     .postgres =
-        "SELECT fingerprint, state, status, body, content_type,"
-        " coalesce(expires_at <= clock_timestamp(), false)"
-        " FROM outseal.idempotency WHERE key_hash = $1"};
+        "SELECT EXISTS (SELECT FROM outseal.effect e WHERE e.operation = $1"
+        " AND " OUTSEAL_IS_OPEN ")"};
+
+bool counts(Connection& connection, const OperationRecord& record, std::string_view key_hash) {
+  if (!record.has_expired) return true;
+  return record.fence != 0 && get_value<bool>(connection, kHasOpenEffect, Bytes{key_hash});
+}
 
 std::optional<OperationRecord> find_operation(Connection& connection, std::string_view key_hash) {
-  const auto read = [](Columns& columns) -> std::optional<OperationRecord> {
-    OperationRecord record = read_record(columns);
-    if (columns.get<bool>()) return std::nullopt;
-    return record;
-  };
   const Bytes hash{key_hash};
-  return (connection.pipelines()
-              ? find_row(connection, kFindOperation, read, hash)
-              : find_row(connection, kFindOperation, read, hash, connection.now_ms()))
-      .value_or(std::nullopt);
+  auto record = connection.pipelines()
+                    ? find_row(connection, kFindOperation, read_record, hash)
+                    : find_row(connection, kFindOperation, read_record, hash, connection.now_ms());
+  if (record && !counts(connection, *record, key_hash)) record.reset();
+  return record;
 }
+
+// The records `i` that are due; ?1 is now, ?2 how many at most.
+#define OUTSEAL_LITE_DUE                                                                       \
+  "(SELECT i.key_hash, i.fence, i.expires_at FROM main.outseal_idempotency i WHERE i.purge_at" \
+  " IS NOT NULL AND i.purge_at <= ?1 AND (i.fence = 0 OR NOT EXISTS (SELECT 1"                 \
+  " FROM main.outseal_effect e WHERE e.operation = i.key_hash AND " OUTSEAL_IS_OPEN            \
+  ")) ORDER BY i.purge_at LIMIT ?2)"
+
+// now, rows at most; first the effects, without which the same records are due
+const Text kPurgeEffects{.name = "purge_effects",
+                         .sqlite =
+                             "DELETE FROM main.outseal_effect WHERE operation IN (SELECT d.key_hash"
+                             " FROM " OUTSEAL_LITE_DUE
+                             " d WHERE d.fence <> 0 AND d.expires_at <= ?1)"};
+const Text kPurgeRecords{
+    .name = "purge_records",
+    .sqlite =
+        "DELETE FROM main.outseal_idempotency WHERE key_hash IN (SELECT d.key_hash"
+        " FROM " OUTSEAL_LITE_DUE " d WHERE d.expires_at <= ?1)"};
+const Text kPurgeResponses{
+    .name = "purge_responses",
+    .sqlite =
+        "UPDATE main.outseal_idempotency SET body = NULL, content_type = NULL,"
+        " reply_headers = NULL, purge_at = expires_at WHERE key_hash IN (SELECT d.key_hash"
+        " FROM " OUTSEAL_LITE_DUE " d WHERE d.expires_at > ?1)"};
 
 // now, rows at most
 const Text kPurgeOperations{
     .name = "purge_operations",
-    .sqlite =
-        "DELETE FROM main.outseal_idempotency WHERE key_hash IN (SELECT key_hash"
-        " FROM main.outseal_idempotency WHERE expires_at IS NOT NULL AND expires_at <= ?1"
-        " ORDER BY expires_at LIMIT ?2)",
-    .postgres = "SELECT FROM outseal.purge_operations($1, $2)",
+    .postgres = "SELECT responses, records FROM outseal.purge_operations($1, $2)",
     .setting = {OUTSEAL_PIN_ORDER, true}};
 
-std::int64_t purge_operations(Connection& connection, std::int64_t rows_max) {
-  return run(connection, kPurgeOperations, connection.now_ms(), rows_max);
+PurgedRows purge_operations(Connection& connection, std::int64_t rows_max) {
+  const std::int64_t now_ms = connection.now_ms();
+  if (connection.pipelines()) {
+    const auto read = [](Columns& columns) {
+      PurgedRows purged;
+      columns >> purged.responses >> purged.records;
+      return purged;
+    };
+    return find_row(connection, kPurgeOperations, read, now_ms, rows_max).value_or(PurgedRows{});
+  }
+  run(connection, kPurgeEffects, now_ms, rows_max);
+  PurgedRows purged;
+  purged.records = run(connection, kPurgeRecords, now_ms, rows_max);
+  purged.responses = run(connection, kPurgeResponses, now_ms, rows_max - purged.records);
+  return purged;
 }
 
 // key hash, on SQLite also now
 const Text kDeleteExpiredOperation{
     .name = "delete_expired_operation",
-    .sqlite = "DELETE FROM main.outseal_idempotency WHERE key_hash = ?1 AND expires_at <= ?2",
+    .sqlite =
+        "DELETE FROM main.outseal_idempotency AS i WHERE i.key_hash = ?1 AND i.expires_at"
+        " <= ?2 AND (i.fence = 0 OR NOT EXISTS (SELECT 1 FROM main.outseal_effect e"
+        " WHERE e.operation = ?1 AND " OUTSEAL_IS_OPEN "))",
     .postgres = "SELECT FROM outseal.forget_expired($1)"};
+const Text kDeleteEffects{.name = "delete_effects",
+                          .sqlite = "DELETE FROM main.outseal_effect WHERE operation = ?1"};
 
-// key hash, scope, fingerprint, state, status, body, content type, created, completed, expires
+// key hash, scope, fingerprint, its version, state, status, body, content type, headers, created,
+// completed, the response's end, the key's
 const Text kInsertOperation{
     .name = "insert_operation",
     .sqlite =
-        "INSERT INTO main.outseal_idempotency (key_hash, scope, fingerprint, state, status,"
-        " body, content_type, created_at, completed_at, expires_at)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"};
+        "INSERT INTO main.outseal_idempotency (key_hash, scope, fingerprint, fingerprint_version,"
+        " state, status, body, content_type, reply_headers, created_at, completed_at, purge_at,"
+        " expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
 
 void insert_operation(Connection& connection, const NewRecord& record, std::int64_t started_ms) {
   const std::int64_t now_ms = connection.now_ms();
-  run(connection, kDeleteExpiredOperation, Bytes{record.key_hash}, now_ms);
-  run(connection, kInsertOperation, Bytes{record.key_hash}, record.scope, Bytes{record.fingerprint},
-      text_of(record.state), record.status, Bytes{record.body}, record.content_type, started_ms,
-      now_ms, now_ms + record.retention.count());
+  const Bytes hash{record.key_hash};
+  if (run(connection, kDeleteExpiredOperation, hash, now_ms) > 0)
+    run(connection, kDeleteEffects, hash);
+  run(connection, kInsertOperation, hash, record.scope, Bytes{record.fingerprint},
+      record.fingerprint_version, text_of(record.state), record.status, Bytes{record.body},
+      record.content_type, NullIfEmpty{record.headers}, started_ms, now_ms,
+      now_ms + record.response_retention.count(), now_ms + record.key_retention.count());
 }
 
-// number of the key's lock, key hash -> 1 if we hold the lock now, fingerprint (NULL if there is no
-// record), state, status, body, content type, 1 if the record has expired, the transaction's number
-// if the handler is to run: only then, because a transaction with a number writes at its end
+// number of the key's lock, key hash -> 1 if we hold the lock now, the record's columns (all NULL
+// if there is none), the transaction's number if the handler may have to run: only then, because a
+// transaction with a number writes at its end
 const Text kClaimOperation{
     .name = "claim_operation",
-    .postgres =
-        "SELECT pg_try_advisory_xact_lock($1), i.fingerprint, i.state, i.status, i.body,"
-        " i.content_type, i.expires_at <= clock_timestamp(),"
-        " CASE WHEN i.key_hash IS NULL OR i.expires_at <= clock_timestamp()"
-        " THEN pg_current_xact_id() END"
-        " FROM (SELECT 1) one LEFT JOIN outseal.idempotency i ON i.key_hash = $2"};
+    .postgres = "SELECT pg_try_advisory_xact_lock($1), " OUTSEAL_RECORD_COLUMNS
+                ", CASE WHEN i.key_hash IS NULL OR i.expires_at <= clock_timestamp()"
+                " THEN pg_current_xact_id() END"
+                " FROM (SELECT 1) one LEFT JOIN outseal.idempotency i ON i.key_hash = $2"};
 
 Statement& claim_operation(Connection& connection, std::int64_t lock, std::string_view key_hash) {
   return bind_statement(connection, kClaimOperation, lock, Bytes{key_hash});
@@ -118,11 +187,9 @@ OperationClaim read_claim(Statement& claim) {
   columns >> found.has_lock;
   const bool is_there = !columns.is_null();
   OperationRecord record = read_record(columns);
-  columns >> found.has_expired;
-  if (is_there && !found.has_expired)
-    found.record = std::move(record);
-  else
+  if (!is_there || record.has_expired)
     found.transaction = std::to_string(columns.get<std::int64_t>());
+  if (is_there) found.record = std::move(record);
   return found;
 }
 
@@ -141,9 +208,9 @@ Statement& delete_expired_operation(Connection& connection, std::string_view key
 const Text kCompleteOperation{
     .name = "complete_operation",
     .postgres = OUTSEAL_STORED(
-        OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4",
-                              "CASE " OUTSEAL_UNLESS_OWN("$9", "integer") " ELSE $5::integer END",
-                              "$6", "$7", "$8"),
+        OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4", "$5",
+                              "CASE " OUTSEAL_UNLESS_OWN("$12", "integer") " ELSE $6::integer END",
+                              "$7", "$8", "$9", "$10", "$11"),
         OUTSEAL_UNLESS_STORED("stored", "outseal.idempotency"))};
 
 Statement& complete_operation(Connection& connection, const NewRecord& record,
@@ -154,8 +221,8 @@ Statement& complete_operation(Connection& connection, const NewRecord& record,
 // the record's. One that is there already stays as it is.
 const Text kInsertMissingOperation{
     .name = "insert_missing_operation",
-    .postgres = OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4", "$5", "$6", "$7",
-                                      "$8") " ON CONFLICT DO NOTHING"};
+    .postgres = OUTSEAL_INSERT_RECORD("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10",
+                                      "$11") " ON CONFLICT DO NOTHING"};
 
 bool insert_missing_operation(Connection& connection, const NewRecord& record) {
   run(connection, kDeleteExpiredOperation, Bytes{record.key_hash});

@@ -13,36 +13,55 @@
 namespace outseal::sql {
 
 enum class OperationState {
-  open,  ///< Its effects are still under way, or nobody knows how they ended.
+  in_progress,  ///< Its effects are still under way.
+  unknown,      ///< Nobody knows how one of its effects ended.
   succeeded,
   failed,
 };
 
-/// What is recorded for a key. An open one has no reply.
+/// What is recorded for a key.
 struct OperationRecord {
   std::string fingerprint;
-  OperationState state = OperationState::open;
+  int fingerprint_version = 0;
+  OperationState state = OperationState::in_progress;
   int status = 0;
-  std::string body;
+  /// None while it is not final, and after the response's retention, whether or not it was purged.
+  std::optional<std::string> body;
   std::string content_type;
+  std::string headers;  ///< A JSON object; empty for none.
+  std::string handle;   ///< 16 random bytes; empty if it has none.
+  std::chrono::milliseconds lease_left{};
+  std::int64_t fence = 0;    ///< 0: without effects.
+  bool has_expired = false;  ///< Whether the key's retention has passed.
 };
-/// One SELECT, without a lock; nothing if there is none that counts.
+/// One SELECT, without a lock; nothing if there is none that counts. (Another SELECT for one that
+/// has effects and has expired.)
 std::optional<OperationRecord> find_operation(Connection& connection, std::string_view key_hash);
+/// Whether the key is known by `record`: it has not expired, or has an effect whose end is open.
+bool counts(Connection& connection, const OperationRecord& record, std::string_view key_hash);
 
 /// A record to be; views into what its operation gave and answered.
 struct NewRecord {
   std::string_view key_hash;
   std::string_view scope;
   std::string_view fingerprint;
+  int fingerprint_version = 1;
   OperationState state = OperationState::succeeded;
   int status = 0;
   std::string_view body;
   std::string_view content_type;
-  std::chrono::milliseconds retention{};
+  std::string headers;  ///< A JSON object; empty for none.
+  std::chrono::milliseconds response_retention{};
+  std::chrono::milliseconds key_retention{};
 };
 
-/// Removes at most `rows_max` records whose retention has passed. @returns how many.
-std::int64_t purge_operations(Connection& connection, std::int64_t rows_max);
+/// What purge_operations() has taken away.
+struct PurgedRows {
+  std::int64_t responses = 0;
+  std::int64_t records = 0;
+};
+/// Drops responses and removes records whose retention has passed, `rows_max` together at most.
+PurgedRows purge_operations(Connection& connection, std::int64_t rows_max);
 
 // --- SQLite --------------------------------------------------------------------------------------
 
@@ -60,9 +79,8 @@ Statement& claim_operation(Connection& connection, std::int64_t lock, std::strin
 
 struct OperationClaim {
   bool has_lock = false;
-  std::optional<OperationRecord> record;  ///< One that counts.
-  bool has_expired = false;               ///< There is one that no longer counts.
-  std::string transaction;                ///< Its identity, if the handler is to run.
+  std::optional<OperationRecord> record;
+  std::string transaction;  ///< Its identity, if there is no record or it has expired.
 };
 /// What claim_operation() has found.
 OperationClaim read_claim(Statement& claim);
@@ -70,7 +88,7 @@ OperationClaim read_claim(Statement& claim);
 /// Waits for the key's lock and takes it, for the length of the transaction.
 void lock_operation(Connection& connection, std::int64_t lock);
 
-/// Removes the key's record if it has expired.
+/// Removes the key's record, with its effects, if it no longer counts.
 Statement& delete_expired_operation(Connection& connection, std::string_view key_hash);
 /// Stores a record; fails if the key has one, and in any transaction but `transaction`. (With
 /// events: append_own_events().)

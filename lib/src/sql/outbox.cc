@@ -46,8 +46,8 @@ namespace {
 // its events.
 #define OUTSEAL_RECORD_AND(insert, unless)                                                      \
   "WITH record AS (" OUTSEAL_INSERT_RECORD(                                                     \
-      "$12", "$13", "$14", "$15", "$16", "$17", "$18",                                          \
-      "$19") " RETURNING 1), stored AS (" insert                                                \
+      "$12", "$13", "$14", "$15", "$16", "$17", "$18", "$19", "$20", "$21",                     \
+      "$22") " RETURNING 1), stored AS (" insert                                                \
              " RETURNING 1) SELECT CASE" OUTSEAL_UNLESS_STORED("record", "outseal.idempotency") \
                  unless " END"
 

@@ -9,14 +9,17 @@
 
 namespace outseal::sql {
 
-// PostgreSQL's INSERT of a record. As parameters: key hash, scope, fingerprint, state, status,
-// body, content type, retention in ms.
-#define OUTSEAL_INSERT_RECORD(hash, scope, fingerprint, state, status, body, type, retention)      \
-  "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, status, body,"            \
-  " content_type, created_at, completed_at, expires_at) VALUES (" hash ", " scope ", " fingerprint \
-  ", " state ", " status ", " body ", " type                                                       \
-  ", now(), clock_timestamp(), clock_timestamp() + " retention                                     \
-  "::bigint::float8 * interval '1 ms')"
+// PostgreSQL's INSERT of a record. As parameters: key hash, scope, fingerprint and its version,
+// state, status, body, content type, headers, and in ms the retention of the response and of the
+// key. The response's end is taken first, so it is never behind the key's.
+#define OUTSEAL_INSERT_RECORD(hash, scope, fingerprint, version, state, status, body, type,    \
+                              headers, response, key)                                          \
+  "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, fingerprint_version, state," \
+  " status, body, content_type, reply_headers, created_at, completed_at, purge_at,"            \
+  " expires_at) VALUES (" hash ", " scope ", " fingerprint ", " version ", " state ", " status \
+  ", " body ", " type ", " headers                                                             \
+  ", now(), clock_timestamp(), " OUTSEAL_IN_MS(response) ", " OUTSEAL_IN_MS(key) ")"
+#define OUTSEAL_IN_MS(ms) "clock_timestamp() + " ms "::bigint::float8 * interval '1 ms'"
 
 inline std::string_view text_of(OperationState state) {
   switch (state) {
@@ -24,7 +27,9 @@ inline std::string_view text_of(OperationState state) {
       return "succeeded";
     case OperationState::failed:
       return "failed";
-    case OperationState::open:
+    case OperationState::unknown:
+      return "unknown";
+    case OperationState::in_progress:
       break;
   }
   return "in_progress";
@@ -32,14 +37,12 @@ inline std::string_view text_of(OperationState state) {
 
 /// Its parameters. Views into `record`.
 inline auto values_of(const NewRecord& record) {
-  return std::tuple{Bytes{record.key_hash},
-                    record.scope,
-                    Bytes{record.fingerprint},
-                    text_of(record.state),
-                    record.status,
-                    Bytes{record.body},
-                    record.content_type,
-                    record.retention.count()};
+  return std::tuple{Bytes{record.key_hash},      record.scope,
+                    Bytes{record.fingerprint},   record.fingerprint_version,
+                    text_of(record.state),       record.status,
+                    Bytes{record.body},          record.content_type,
+                    NullIfEmpty{record.headers}, record.response_retention.count(),
+                    record.key_retention.count()};
 }
 
 }  // namespace outseal::sql

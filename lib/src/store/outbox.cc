@@ -4,6 +4,7 @@
 
 #include "base/failpoint.h"
 #include "base/text.h"
+#include "model/headers.h"
 #include "model/validation.h"
 #include "outseal/error.h"
 #include "outseal/transaction.h"
@@ -13,22 +14,9 @@
 namespace outseal {
 namespace {
 
-std::string headers_as_json(const std::map<std::string, std::string>& headers) {
-  std::string json = "{";
-  for (const auto& [name, value] : headers) {
-    if (json.size() > 1) json += ',';
-    append_json_string(json, name);
-    json += ':';
-    append_json_string(json, value);
-  }
-  json += '}';
-  if (json.size() > kHeaderJsonBytesMax)
-    throw Error{ErrorCode::invalid_argument,
-                "append",
-                "headers have " + std::to_string(json.size()) + " bytes as JSON, the limit is " +
-                    std::to_string(kHeaderJsonBytesMax),
-                {.hint = "control characters take 6 bytes each: move such data into the payload"}};
-  return json;
+/// The column is not NULL.
+std::string headers_of(const Event& event) {
+  return event.headers.empty() ? "{}" : headers_to_json("append", event.headers);
 }
 
 /// Text can hold no NUL, and PostgreSQL's outbox refuses one that looks like bytes in hexadecimal.
@@ -49,7 +37,7 @@ std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const 
                     .topic = event.topic,
                     .key = event.key,
                     .type = event.type,
-                    .headers = headers_as_json(event.headers),
+                    .headers = headers_of(event),
                     .payload = event.payload,
                     .payload_is_text = is_stored_as_text(event),
                     .content_type = event.content_type});

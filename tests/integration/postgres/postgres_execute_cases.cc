@@ -198,7 +198,9 @@ TEST_CASE("an expired record executes again, once, and purge takes it beside exe
   PostgresDatabase database;
   const auto session = database.session();
   std::ignore = execute(*session, operation("k"), charging(*session));
-  const std::string expire = "UPDATE outseal.idempotency SET expires_at = now() - interval '1 s'";
+  const std::string expire =
+      "UPDATE outseal.idempotency SET expires_at = now() - interval '1 s',"
+      " purge_at = now() - interval '1 s'";
   database.value(expire);
   CHECK(execute(*session, operation("k"), charging(*session)).outcome == Outcome::executed);
   CHECK(execute(*session, operation("k"), charging(*session)).outcome == Outcome::replayed);
@@ -214,11 +216,11 @@ TEST_CASE("an expired record executes again, once, and purge takes it beside exe
     *session << "SELECT 1 FROM outseal.idempotency WHERE key_hash ="
                 " (SELECT key_hash FROM outseal.idempotency ORDER BY created_at DESC LIMIT 1)"
                 " FOR UPDATE";
-    purged = purge_operations(*purging, {.step_rows = 7});
+    purged = purge_operations(*purging, {.step_rows = 7}).records;
     return Reply{};
   });
   CHECK(purged == 30);
-  CHECK(purge_operations(*purging) == 1);  // The one that was locked.
+  CHECK(purge_operations(*purging).records == 1);  // The one that was locked.
   CHECK(database.value("SELECT count(*) FROM outseal.idempotency") == "1");
 }
 

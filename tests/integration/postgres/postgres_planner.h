@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,9 +88,10 @@ class Planner {
   /// Its text. Of a call of one of our functions what that runs, which has the same parameters.
   std::string text_of(const sql::Text& query) {
     std::string text = query.postgres;
-    const std::string call = "SELECT FROM outseal.";
-    if (!text.starts_with(call)) return text;
-    const std::string name = text.substr(call.size(), text.find('(') - call.size());
+    static const std::regex call{R"(SELECT [a-z, ]*FROM outseal\.([a-z_]+)\(.*)"};
+    std::smatch match;
+    if (!std::regex_match(text, match, call)) return text;
+    const std::string name = match[1].str();
     const auto body = connection_.prepare("SELECT prosrc FROM pg_proc WHERE proname = '" + name +
                                           "' AND pronamespace = 'outseal'::regnamespace");
     body->step();

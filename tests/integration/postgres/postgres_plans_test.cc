@@ -156,12 +156,12 @@ std::vector<Case> table_cases(const Stage& stage) {
       {"list_open_operations",
        sql::kListOpenOperations,
        {"1900000000000", "1900000000000", "10"},
-       {"idempotency_expires"},
+       {"idempotency_purge"},
        10},
       {"count_open_operations",
        sql::kCountOpenOperations,
        {"1900000000000", "1900000000000"},
-       {"idempotency_expires"},
+       {"idempotency_purge"},
        10},
   };
 }
@@ -176,7 +176,7 @@ std::vector<Case> service_cases() {
       {"purge_operations",
        sql::kPurgeOperations,
        {now, "500"},
-       {"idempotency_pk", "idempotency_expires"},
+       {"idempotency_pk", "idempotency_purge"},
        2 * 510},
   };
 }
@@ -225,8 +225,9 @@ void add_rows(sql::Connection& connection, std::uint64_t from, std::uint64_t to,
       range + ") i");
   connection.execute(
       "INSERT INTO outseal.idempotency (key_hash, fingerprint, scope, state, status, body,"
-      " content_type, created_at, completed_at, expires_at) SELECT sha256(i::text::bytea),"
-      " sha256(''), 's', 'succeeded', 200, '', '', now(), now(), now() + i * interval '1 s'"
+      " content_type, created_at, completed_at, purge_at, expires_at) SELECT"
+      " sha256(i::text::bytea), sha256(''), 's', 'succeeded', 200, '', '', now(), now(),"
+      " now() + i * interval '1 s', now() + i * interval '1 s'"
       " FROM generate_series(" +
       range + ", " + std::to_string(every) + ") i");
   connection.execute(
@@ -319,8 +320,9 @@ TEST_CASE("a service that has kept its plans since its first day finds keys by t
   const auto add = [&](int from, int to) {
     connection->execute(
         "INSERT INTO outseal.idempotency (key_hash, fingerprint, scope, state, status, body,"
-        " content_type, created_at, completed_at, expires_at) SELECT sha256(i::text::bytea),"
-        " sha256(''), 's', 'succeeded', 200, '', '', now(), now(), now()"
+        " content_type, created_at, completed_at, purge_at, expires_at) SELECT"
+        " sha256(i::text::bytea), sha256(''), 's', 'succeeded', 200, '', '', now(), now(), now(),"
+        " now()"
         " FROM generate_series(" +
         std::to_string(from) + ", " + std::to_string(to) + ") i");
   };

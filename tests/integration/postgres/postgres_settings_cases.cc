@@ -209,7 +209,9 @@ TEST_CASE("a handler that commits by SQL is reported, and no retry runs it again
   CHECK(executing("later", later) == ErrorCode::foreign_commit);
   CHECK(replayed("later", later) == "503");
   // Behind a record that has expired as well: it is no answer.
-  database.value("UPDATE outseal.idempotency SET expires_at = now() - interval '1 s'");
+  database.value(
+      "UPDATE outseal.idempotency SET expires_at = now() - interval '1 s',"
+      " purge_at = now() - interval '1 s'");
   CHECK(executing("success", success) == ErrorCode::foreign_commit);
   CHECK(replayed("success", success) == "paid");
   // And behind one that another execution has stored since: that one stays.

@@ -1,12 +1,11 @@
 #include "sinks/common/parameters.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <iterator>
 #include <sstream>
 
+#include "base/given_file.h"
 #include "outseal/error.h"
 
 namespace outseal::sinks {
@@ -83,25 +82,9 @@ std::string Parameters::word(std::string_view name) const {
 }
 
 std::ifstream Parameters::open_file(std::string_view name) const {
-  const std::string path = url_.text(name);
-  const auto refuse = [&](const std::string& what, const std::string& hint) {
-    throw Error{ErrorCode::invalid_config,
-                url_.scheme + " URL",
-                std::string{name} + " " + what + ": " + path,
-                {.hint = hint}};
-  };
-  // A pipe would be waited for, and is empty when the file is read again.
-  struct stat info {};
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
-    refuse("is not a regular file", "give the path of a file that the relay may read");
-  std::ifstream file{path};
-  if (!file || file.peek() == std::ifstream::traits_type::eof())
-    refuse("cannot be read or is empty", "give the path of a file that the relay may read");
-  if (row_of(name).kind == Parameter::Kind::secret_file &&
-      (::stat(path.c_str(), &info) != 0 || (info.st_mode & (S_IROTH | S_IWOTH)) != 0))
-    refuse("holds a secret that every user of this system can read or change",
-           "run: chmod 600 " + path);
-  return file;
+  const bool is_secret = row_of(name).kind == Parameter::Kind::secret_file;
+  return open_given_file(url_.scheme + " URL", std::string{name}, url_.text(name),
+                         is_secret ? Secrecy::secret : Secrecy::open);
 }
 
 void Parameters::check_files() const {

@@ -70,8 +70,7 @@ class Parameters {
   std::string text(std::string_view name) const { return url_.text(name); }
 
   /// Opens the file that a parameter names, which must be given.
-  /// @throws Error{invalid_config} if it cannot be read or is empty, or if it is secret and every
-  ///         user of the system can read or change it.
+  /// @throws as open_given_file().
   std::ifstream open_file(std::string_view name) const;
   /// @throws as open_file() does, for each file that is named.
   void check_files() const;

@@ -2,10 +2,8 @@
 
 #include <openssl/evp.h>
 
-#include <memory>
-
+#include "base/hash.h"
 #include "base/text.h"
-#include "outseal/error.h"
 
 namespace outseal::sinks {
 namespace {
@@ -13,37 +11,12 @@ namespace {
 constexpr std::size_t kSecretBytesMin = 24;
 constexpr std::size_t kSecretBytesMax = 64;
 
-const unsigned char* bytes_of(std::string_view text) {
-  return reinterpret_cast<const unsigned char*>(text.data());
-}
-
-/// HMAC-SHA256 over `head` and `body`, which may be large and is not copied.
-std::string hmac_sha256(std::string_view key, std::string_view head, std::string_view body) {
-  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> mac_key{
-      EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, nullptr, bytes_of(key), key.size()),
-      &EVP_PKEY_free};
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(),
-                                                                        &EVP_MD_CTX_free};
-  std::string digest(EVP_MAX_MD_SIZE, '\0');
-  std::size_t length = digest.size();
-  const bool done =
-      mac_key && context &&
-      EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, mac_key.get()) == 1 &&
-      EVP_DigestSignUpdate(context.get(), head.data(), head.size()) == 1 &&
-      EVP_DigestSignUpdate(context.get(), body.data(), body.size()) == 1 &&
-      EVP_DigestSignFinal(context.get(), reinterpret_cast<unsigned char*>(digest.data()),
-                          &length) == 1;
-  if (!done) throw Error{ErrorCode::internal, "sign", "OpenSSL's HMAC-SHA256 failed"};
-  digest.resize(length);
-  return digest;
-}
-
 std::string sign(const std::vector<std::string>& secrets, std::string_view head,
                  std::string_view body) {
   std::string signature;
   for (const std::string& secret : secrets) {
     signature += signature.empty() ? "v1," : " v1,";
-    append_base64(signature, hmac_sha256(secret, head, body));
+    append_base64(signature, hmac_sha256(secret, {head, body}));
   }
   return signature;
 }
