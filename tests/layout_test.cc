@@ -130,7 +130,8 @@ std::string layer_of(const std::string& path) {
 
 /// A pure state machine: it runs without any database or sink, for example in the simulation.
 bool is_core(const std::string& path) {
-  return starts_with_any(path, {"lib/src/operation/core", "lib/src/relay/core"});
+  return starts_with_any(path, {"lib/src/operation/core", "lib/src/operation/effect_core",
+                                "lib/src/operation/effect_view", "lib/src/relay/core"});
 }
 
 Complaints check_includes(const File& file) {

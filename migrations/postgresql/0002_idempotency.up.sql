@@ -123,8 +123,8 @@ CREATE TABLE outseal.effect (
   -- Grows with each change: whoever decides names the version that was looked at.
   version       bigint      NOT NULL DEFAULT 1,
   intended_at   timestamptz NOT NULL,
-  -- When the first and the last request may have left, by the database's clock; NULL if it is
-  -- proven that none has.
+  -- When the first request may have left at the earliest, and the last one at the latest: the end
+  -- of the lease, unless its call ended before. NULL if it is proven that none has left.
   first_sent_at timestamptz,
   last_sent_at  timestamptz,
   -- Until when the same provider key may be sent again; NULL if never.

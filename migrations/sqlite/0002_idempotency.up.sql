@@ -87,8 +87,8 @@ CREATE TABLE outseal_effect (
   version       INTEGER NOT NULL DEFAULT 1,
   attempts      INTEGER NOT NULL DEFAULT 0,
   intended_at   INTEGER NOT NULL,
-  -- When the first and the last request may have left, by the database's clock; NULL if it is
-  -- proven that none has.
+  -- When the first request may have left at the earliest, and the last one at the latest: the end
+  -- of the lease, unless its call ended before. NULL if it is proven that none has left.
   first_sent_at INTEGER,
   last_sent_at  INTEGER,
   -- Until when the same provider key may be sent again; NULL if never.

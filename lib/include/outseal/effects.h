@@ -108,7 +108,7 @@ struct CallResult {
     applied,    ///< The provider says that it did it.
     refused,    ///< The provider says no, for good: a declined card.
     not_sent,   ///< Proven: this request had no effect (connection refused, 429). Try again later.
-    uncertain,  ///< A timeout, a broken connection, a 5xx: nobody knows.
+    uncertain,  ///< A timeout, a broken connection, a 5xx, a key in use: nobody knows.
   };
   Verdict verdict = Verdict::uncertain;
   std::string reference = {};         ///< At most 1,024 bytes of UTF-8.

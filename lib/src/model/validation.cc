@@ -25,7 +25,8 @@ void check_length(std::string_view operation, const std::string& field, std::str
            "shorten it");
 }
 
-/// Checks length and UTF-8 of one text field.
+}  // namespace
+
 void check_text(std::string_view operation, const std::string& field, std::string_view value,
                 std::size_t min, std::size_t max) {
   check_length(operation, field, value, min, max);
@@ -33,6 +34,8 @@ void check_text(std::string_view operation, const std::string& field, std::strin
   if (value.find('\0') != std::string_view::npos)
     refuse(operation, field + " holds a NUL byte", "remove it");
 }
+
+namespace {
 
 bool is_topic_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||

@@ -1,6 +1,7 @@
 // Checks of what users hand in, all before anything is written.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -16,6 +17,8 @@ namespace outseal {
 bool is_text_content_type(std::string_view content_type);
 
 /// @throws Error{invalid_argument} naming the field, its limit and what to do.
+void check_text(std::string_view operation, const std::string& field, std::string_view value,
+                std::size_t min, std::size_t max);
 void validate_event(const Event& event, const AppendOptions& options);
 void validate_operation(std::string_view caller, const Operation& operation);
 void validate_reply(const Reply& reply, const ExecuteOptions& options);
