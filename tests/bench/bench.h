@@ -28,11 +28,15 @@ void sqlite_append(const Size& size);
 void sqlite_relay(const Size& size);
 /// What the service feels of many subscriptions that take none of its events.
 void sqlite_subscriptions(const Size& size);
+/// What a repetition costs, against a SELECT by primary key.
+void sqlite_replay(const Size& size);
 
 // --- PostgreSQL
 
 /// What the service pays, at 1 and at 8 clients; round trips, WAL and tuples of one transaction.
 void pg_producer(const Size& size);
+/// What a repetition costs, against a SELECT by primary key.
+void pg_replay(const Size& size);
 /// A drain to a null and to a file sink, against COPY of the same rows.
 void pg_drain(const Size& size);
 /// From commit to the sink's acknowledgement, at 1,000 events/s.
