@@ -2,6 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -71,12 +72,14 @@ class Client {
   std::unique_ptr<soci::session> session_;
 };
 
-/// What an observer is told of answers.
+/// What an observer is told of answers. Thread-safe as far as it is told.
 struct Decisions {
+  std::mutex mutex;
   std::vector<std::string> seen;
 
   Observer observer() {
     return [this](const Observation& what) {
+      const std::lock_guard lock{mutex};
       if (const auto* call = std::get_if<HttpCall>(&what))
         seen.push_back(
             std::string{call->decision ? name_of(*call->decision) : std::string_view{"threw"}} +
@@ -331,6 +334,7 @@ TEST_CASE("what nobody knows, what is disputed and what is gone say so, with the
   Client client = shop.client();
   CHECK(client.post("\"k\"").status == 201);
   shop.open("unknown");
+  change(*shop.store->session(), "UPDATE outseal_idempotency SET state = 'unknown'");
   const HttpResponse unknown = client.post("\"k\"");
   CHECK(unknown.status == 409);
   CHECK(field(unknown, "Retry-After").empty());

@@ -47,7 +47,7 @@ class Line {
     const auto reopen = [this, &may_keep] {
       if (!std::exchange(may_keep, false) || !session_) {
         session_.reset();
-        session_ = open_();
+        session_ = opened();
       }
       return *session_;
     };
@@ -63,6 +63,18 @@ class Line {
   }
 
  private:
+  /// Whatever the opener throws, the client is told that the database is unavailable.
+  Session opened() const {
+    try {
+      return open_();
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception&) {  // Kept inside: its text may show an address or a password.
+      std::throw_with_nested(
+          Error{ErrorCode::unreachable, "serve", "no connection could be opened"});
+    }
+  }
+
   const SessionOpener& open_;
   const RetryPolicy& policy_;
   std::optional<Session> session_;

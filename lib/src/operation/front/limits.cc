@@ -63,7 +63,7 @@ std::optional<std::chrono::milliseconds> KeyRate::take(const std::string& princi
   Bucket& bucket = buckets_.front();
   const std::chrono::duration<double, std::milli> passed = now - bucket.filled;
   bucket.tokens = std::min(burst_, bucket.tokens + std::max(0.0, passed.count()) * per_ms_);
-  bucket.filled = now;
+  bucket.filled = std::max(bucket.filled, now);
   if (bucket.tokens < 1)
     return std::chrono::milliseconds{static_cast<std::int64_t>((1 - bucket.tokens) / per_ms_) + 1};
   bucket.tokens -= 1;
