@@ -70,8 +70,9 @@ void answer(const Backend& backend, outseal::HttpFront& front, const httplib::Re
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
   const Backend backend{argv[1], argv[2]};
-  outseal::HttpFront front{
-      {.execute = {.wait = std::chrono::milliseconds{20'000}}, .retry = {.attempts_max = 20}}};
+  outseal::HttpFront front{{.scope = "payments",
+                            .execute = {.wait = std::chrono::milliseconds{20'000}},
+                            .retry = {.attempts_max = 20}}};
   httplib::Server server;
   server.new_task_queue = [] { return new httplib::ThreadPool(64); };
   server.Get("/", [](const httplib::Request&, httplib::Response& response) {

@@ -65,6 +65,7 @@ TEST_CASE("a status is one round trip, whatever there is to tell") {
   for (const bool named : {true, false}) {
     CAPTURE(named);
     const Operation done = operation(named ? "named" : "not named");
+    std::ignore = status(*session, key_of(done), {.named_statements = named});  // Prepares.
     const auto trips = [&](const OperationKey& key, OperationState expected) {
       wire.take();
       CHECK(status(*session, key, {.named_statements = named}).state == expected);
