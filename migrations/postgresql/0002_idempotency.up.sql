@@ -174,9 +174,9 @@ CREATE INDEX effect_provider_key ON outseal.effect (provider, provider_key);
 CREATE INDEX effect_open ON outseal.effect (intended_at)
   WHERE state IN ('intended', 'unknown', 'disputed');
 
--- Whether the end of one of an operation's effects is open: such a record stays, whatever its times.
--- Whoever opens an effect anew locks the record first. Volatile, so that it sees, for a record that
--- is locked, all that was committed before.
+-- Whether the end of one of an operation's effects is open: such a record stays, whatever its
+-- times. Whoever opens an effect anew locks the record first. Volatile, so that it sees, for a
+-- record that is locked, all that was committed before.
 CREATE FUNCTION outseal.has_open_effect(bytea) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -37,6 +37,10 @@ void sqlite_replay(const Size& size);
 void pg_producer(const Size& size);
 /// What a repetition costs, against a SELECT by primary key.
 void pg_replay(const Size& size);
+/// What a record costs in a table of 1 and of 10 million, by the kind of its key.
+void pg_records(const Size& size);
+/// An operation with one effect, against two transactions with the same rows.
+void pg_effect(const Size& size);
 /// A drain to a null and to a file sink, against COPY of the same rows.
 void pg_drain(const Size& size);
 /// From commit to the sink's acknowledgement, at 1,000 events/s.

@@ -80,6 +80,9 @@ class Client {
   void with_row();
   EventId with_append();
   void with_execute();
+  /// The rows of an operation with one effect, in the two transactions that it needs.
+  void bare_twice();
+  void with_effect();
 
   /// libpq's connection under the session.
   pg_conn* handle();
@@ -94,6 +97,7 @@ class Client {
   int account_ = 0;
   std::string run_;  ///< Makes idempotency keys unlike those of other clients.
   bool row_is_prepared_ = false;
+  bool twice_is_prepared_ = false;
   soci::statement update_;
 };
 

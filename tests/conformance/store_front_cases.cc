@@ -1,137 +1,17 @@
 // The front door on a database: what a client is answered, first and again.
 #include <atomic>
-#include <chrono>
-#include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <tuple>
 #include <vector>
 
-#include "conformance/store_helpers.h"
-#include "conformance/store_suite.h"
-#include "outseal/http_front.h"
+#include "conformance/store_front_fixture.h"
 #include "support/mutant.h"
 #include "support/scale.h"
 
 using namespace outseal;
 using namespace outseal::test;
 using namespace std::chrono_literals;
-
-namespace {
-
-std::string field(const HttpResponse& response, const std::string& name) {
-  for (const auto& [each, value] : response.headers)
-    if (each == name) return value;
-  return {};
-}
-
-/// One request's connection, and what its handler does.
-class Client {
- public:
-  Client(const StoreUnderTest& store, HttpFront& front) : store_{store}, front_{front} {}
-
-  HttpResponse post(HttpFields headers, const std::string& body = "{\"amount\":5}",
-                    Reply reply = {.status = 201, .body = "{\"paid\":5}"}) {
-    return post(std::move(headers), body,
-                [&](Session db, const Operation& operation, const ExecuteOptions& options) {
-                  return execute(db, operation, charging(*session_, reply), options);
-                });
-  }
-  HttpResponse post(HttpFields headers, const std::string& body, const HttpFront::Work& work) {
-    return front_.serve(
-        opener(),
-        {.target = "/charges", .headers = std::move(headers), .body = body, .principal = principal},
-        work);
-  }
-  HttpResponse post(const std::string& key) { return post({{"Idempotency-Key", key}}); }
-  HttpResponse get(const std::string& location, HttpFields headers = {}) {
-    return front_.serve_status(
-        opener(), {.method = "GET", .headers = std::move(headers), .principal = principal},
-        location.substr(location.rfind('/') + 1));
-  }
-
-  std::string principal = "shop";
-  int broken = 0;  ///< How often no connection can be had.
-  int opened = 0;
-
-  SessionOpener opener() {
-    return [this]() -> Session {
-      ++opened;
-      if (broken-- > 0) throw std::runtime_error{"no route"};
-      session_ = store_.session();
-      return *session_;
-    };
-  }
-  soci::session& session() { return *session_; }
-
- private:
-  const StoreUnderTest& store_;
-  HttpFront& front_;
-  std::unique_ptr<soci::session> session_;
-};
-
-/// What an observer is told of answers. Thread-safe as far as it is told.
-struct Decisions {
-  std::mutex mutex;
-  std::vector<std::string> seen;
-
-  Observer observer() {
-    return [this](const Observation& what) {
-      const std::lock_guard lock{mutex};
-      if (const auto* call = std::get_if<HttpCall>(&what))
-        seen.push_back(
-            std::string{call->decision ? name_of(*call->decision) : std::string_view{"threw"}} +
-            (call->from_cache ? " cached" : "") + (call->waited ? " waited" : ""));
-    };
-  }
-};
-
-const RetryPolicy kQuick{.attempts_max = 3,
-                         .backoff = std::chrono::milliseconds{1},
-                         .backoff_max = std::chrono::milliseconds{2}};
-
-struct Shop {
-  explicit Shop(HttpFrontOptions given = {.scope = {}}) : options{std::move(given)} {
-    options.scope = "payments";
-    options.retry = kQuick;
-    options.execute.wait = 100ms;
-    options.execute.observer = decisions.observer();
-    options.location_prefix = "/operations/";
-    front = std::make_unique<HttpFront>(options);
-  }
-
-  const std::unique_ptr<StoreUnderTest> store = make_store();
-  Decisions decisions;
-  HttpFrontOptions options;
-  std::unique_ptr<HttpFront> front;
-
-  Client client() const { return {*store, *front}; }
-  long charged() const { return 100 - balance(*store->session(), 1); }
-  /// Makes of the record of "k" one with an effect.
-  void open(const std::string& effect) const {
-    const auto session = store->session();
-    change(*session,
-           "UPDATE outseal_idempotency SET expires_at = NULL, purge_at = NULL, status = NULL,"
-           " body = NULL, content_type = NULL, completed_at = NULL, fence = 1,"
-           " handle = substr(fingerprint, 1, 16), lease_until = created_at + {day},"
-           " state = 'in_progress'");
-    change(*session,
-           "INSERT INTO outseal_effect (operation, name, request_hash, provider, provider_key,"
-           " policies, state, intended_at, external_ref) SELECT key_hash, 'charge', fingerprint,"
-           " 'p', 'k', 'hand_over', '" +
-               effect + "', created_at, 'ch_1' FROM outseal_idempotency");
-  }
-  void finish() const {
-    change(*store->session(),
-           "UPDATE outseal_idempotency SET expires_at = created_at + {day}, purge_at = created_at"
-           " + {day}, status = 201, body = fingerprint, content_type = 'x/y', completed_at ="
-           " created_at, state = 'succeeded'");
-  }
-};
-
-}  // namespace
 
 TEST_CASE("a request is executed once, and its repetition gets the same answer") {
   Shop shop;
@@ -296,60 +176,6 @@ TEST_CASE("requests that may wait attach to the one that is executed, without a 
   CHECK(shop.charged() == 5);
   // Those that came when it was over replay over a connection, one at a time.
   CHECK(opened < count / 2 + 2);
-}
-
-TEST_CASE("an operation in progress is 409, 202 on demand, and its location has the answer") {
-  Shop shop;
-  Client client = shop.client();
-  const HttpFields key{{"Idempotency-Key", "\"k\""}};
-  CHECK(client.post(key).status == 201);
-  shop.open("intended");
-  const HttpResponse busy = client.post(key);
-  CHECK(busy.status == 409);
-  CHECK(!field(busy, "Retry-After").empty());
-  const HttpResponse accepted =
-      client.post({{"Idempotency-Key", "\"k\""}, {"Prefer", "respond-async, wait=0"}});
-  CHECK(accepted.status == 202);
-  const std::string location = field(accepted, "Location");
-  CHECK(location.starts_with("/operations/"));
-  CHECK(field(accepted, "Preference-Applied") == "respond-async");
-  CHECK(client.get(location).status == 202);
-  CHECK(client.get(location + "x").status == 404);
-  CHECK(client.get("/operations/").status == 404);
-  std::jthread waiting{[&] {
-    Client other = shop.client();
-    CHECK(other.post({{"Idempotency-Key", "\"k\""}, {"Prefer", "wait=600"}}).status == 201);
-  }};
-  CHECK(client.get(location, {{"Prefer", "wait=0"}}).status == 202);
-  shop.finish();
-  waiting.join();
-  const HttpResponse done = client.get(location, {{"Prefer", "wait=600"}});
-  CHECK(done.status == 201);
-  CHECK(done.body == fingerprint("POST /charges\n{\"amount\":5}"));
-  CHECK(field(done, "Idempotent-Replayed") == "true");
-}
-
-TEST_CASE("what nobody knows, what is disputed and what is gone say so, with the effects") {
-  Shop shop;
-  Client client = shop.client();
-  CHECK(client.post("\"k\"").status == 201);
-  shop.open("unknown");
-  change(*shop.store->session(), "UPDATE outseal_idempotency SET state = 'unknown'");
-  const HttpResponse unknown = client.post("\"k\"");
-  CHECK(unknown.status == 409);
-  CHECK(field(unknown, "Retry-After").empty());
-  CHECK(unknown.body.find("ch_1") != std::string::npos);
-  CHECK(unknown.body.find("\"safe_new_key\":false") != std::string::npos);
-  change(*shop.store->session(), "UPDATE outseal_effect SET state = 'disputed'");
-  CHECK(client.post("\"k\"").body.find(":disputed\"") != std::string::npos);
-  change(*shop.store->session(), "UPDATE outseal_effect SET state = 'confirmed'");
-  shop.finish();
-  change(*shop.store->session(), "UPDATE outseal_idempotency SET purge_at = {long_ago}");
-  const HttpResponse gone = client.post("\"k\"");
-  CHECK(gone.status == 410);
-  CHECK(gone.body.find("\"ended\":\"success\"") != std::string::npos);
-  CHECK(gone.body.find("ch_1") != std::string::npos);
-  CHECK(shop.charged() == 5);
 }
 
 TEST_CASE("work that loses its lease is in progress elsewhere, and a bug is no answer") {

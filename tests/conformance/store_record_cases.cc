@@ -105,13 +105,7 @@ TEST_CASE("a response's retention and a key's begin when the operation completes
   run("by default", {});
   run("the same", with(60s, 60s));
   run("for ever", with(60s, ExecuteOptions::kForever));
-  long days = 0;
-  *shop.session << in_dialect(*shop.session,
-                              "SELECT count(*) FROM outseal_idempotency WHERE purge_at ="
-                              " completed_at + 7 * {day} AND expires_at = completed_at + 400 *"
-                              " {day}"),
-      soci::into(days);
-  CHECK(days == (shop.store->one_writer() ? 1 : 0));  // PostgreSQL's clock runs on in between.
+  long days = 0;  // PostgreSQL's clock runs on between the times.
   *shop.session << in_dialect(*shop.session,
                               "SELECT count(*) FROM outseal_idempotency WHERE purge_at >="
                               " completed_at + 7 * {day} AND purge_at < completed_at + 8 * {day}"

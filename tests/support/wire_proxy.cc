@@ -155,7 +155,9 @@ bool WireProxy::pass(Link& link, bool from_client) {
 // Source: PostgreSQL docs, "Message Formats".
 bool WireProxy::note_from_client(char type, const std::string& body) {
   const bool is_text = type == 'Q' || type == 'P';
-  if (is_text && body.find("COMMIT") != std::string::npos && cut_ == Cut::before_commit) {
+  const bool is_end = type == 'Q' || type == 'S';
+  if ((is_text && body.find("COMMIT") != std::string::npos && cut_ == Cut::before_commit) ||
+      (is_end && cut_ == Cut::before_sync)) {
     cut_ = Cut::never;
     return false;
   }
@@ -167,7 +169,7 @@ bool WireProxy::note_from_client(char type, const std::string& body) {
 
 bool WireProxy::note_from_server(char type, const std::string& body) {
   const std::string tag = type == 'C' ? body.substr(0, body.find('\0')) : "";
-  if (tag == "COMMIT" && cut_ == Cut::after_commit) {
+  if ((tag == "COMMIT" && cut_ == Cut::after_commit) || (type == 'Z' && cut_ == Cut::after_sync)) {
     cut_ = Cut::never;
     return false;
   }

@@ -43,6 +43,8 @@ class WireProxy {
     never,
     before_commit,  ///< The server does not get to see COMMIT.
     after_commit,   ///< The client does not get to see the answer to it.
+    before_sync,    ///< The same of the next statement, whatever it is: the server does not see it.
+    after_sync,     ///< The client does not get to see that it is done.
   };
   void cut(Cut when) { cut_ = when; }
 

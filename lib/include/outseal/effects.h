@@ -23,8 +23,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "outseal/idempotency.h"
@@ -79,27 +81,34 @@ class EffectCall {
  public:
   /// The key to send: the same for every attempt at the effect.
   const std::string& provider_key() const { return provider_key_; }
-  /// When the call must have ended: set the timeouts of your client by it. After it another process
-  /// may take the operation over.
-  std::chrono::steady_clock::time_point deadline() const { return deadline_; }
-  /// The same, as what is left of it now; not negative.
-  std::chrono::milliseconds left() const;
+  /// How much time is left for the call; not negative. Set the timeouts of your client by it: after
+  /// it another process may take the operation over, or the provider forget the key. It also counts
+  /// the time in which the machine sleeps.
+  std::chrono::milliseconds left() const { return left_(); }
+  /// The same as a time, which is right until the machine sleeps or the lease is renewed.
+  std::chrono::steady_clock::time_point deadline() const {
+    return std::chrono::steady_clock::now() + left();
+  }
   /// 1 for the first time that the request is sent.
   int attempt() const { return attempt_; }
   /// Keeps the operation for another AttemptOptions::lease and moves the deadline. One commit on
   /// the attempt's session, which must not be in a transaction.
   /// @throws Error{lease_lost} if another process has taken the operation over: stop.
-  void renew();
+  void renew() { renew_(); }
 
  private:
   friend class Attempt;
-  EffectCall(std::string provider_key, int attempt, std::function<void(EffectCall&)> renew)
-      : provider_key_{std::move(provider_key)}, attempt_{attempt}, renew_{std::move(renew)} {}
+  EffectCall(std::string provider_key, int attempt, std::function<std::chrono::milliseconds()> left,
+             std::function<void()> renew)
+      : provider_key_{std::move(provider_key)},
+        attempt_{attempt},
+        left_{std::move(left)},
+        renew_{std::move(renew)} {}
 
   std::string provider_key_;
-  std::chrono::steady_clock::time_point deadline_{};
   int attempt_;
-  std::function<void(EffectCall&)> renew_;
+  std::function<std::chrono::milliseconds()> left_;
+  std::function<void()> renew_;
 };
 
 /// What became of a request, as the one who sent it can tell.
@@ -189,7 +198,7 @@ struct AttemptOptions {
   /// Renews the lease on the attempt's session while a call runs, from a thread of its own, each
   /// third of the lease. The callbacks must then not use the session.
   bool renew_in_background = false;
-  /// For the transactions, the record and its retentions; `wait` is not used.
+  /// For the transactions, the record and its retentions. `wait` is for the file (SQLite).
   ExecuteOptions execute = {};
 
   /// @throws Error{invalid_config} naming every field that is out of range.
@@ -246,7 +255,8 @@ class Attempt {
   ExecuteResult leave();
 
  private:
-  friend class Completer;
+  friend std::optional<Attempt> resume(Session, std::string_view, const AttemptOptions&,
+                                       std::chrono::milliseconds);
   struct Impl;
   explicit Attempt(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
@@ -266,5 +276,55 @@ class Attempt {
 std::optional<Attempt> resume(Session session, std::string_view scope,
                               const AttemptOptions& options = {},
                               std::chrono::milliseconds idle = {});
+
+/// Opens a connection of the service's and returns it. The service owns it, and may close the one
+/// that it returned before.
+using SessionOpener = std::function<Session()>;
+
+/// Makes sure of the effects of an operation that was left behind, and finishes it or leaves.
+/// `session` is the one that the opener returned last.
+using Completion = std::function<ExecuteResult(Session session, Attempt& attempt)>;
+
+/// How complete() works.
+struct CompleteOptions {
+  static constexpr std::chrono::milliseconds kPollDefault{1'000};
+  static constexpr std::chrono::milliseconds kPollMax{3'600'000};
+
+  AttemptOptions attempt = {};
+  /// How long ago a lease must have ended: whoever sent the request may come again first.
+  std::chrono::milliseconds idle{};
+  /// Returns when there is nothing left to complete, instead of waiting for more.
+  bool until_none = false;
+  /// Returns when a stop is requested, at the latest after the operation at hand.
+  std::stop_token stop = {};
+  /// How long it waits before it looks again if there was nothing, or after a failure. Range 1 ms
+  /// to 1 hour.
+  std::chrono::milliseconds poll = kPollDefault;
+
+  /// @throws Error{invalid_config} naming every field that is out of range.
+  void validate() const;
+};
+
+/// What complete() has done.
+struct Completed {
+  std::uint64_t finished = 0;     ///< Operations that are final by now.
+  std::uint64_t in_progress = 0;  ///< Attempts that left one for later.
+  std::uint64_t unknown = 0;      ///< Operations that wait for an operator.
+  std::uint64_t failed = 0;       ///< Attempts that ended with an exception.
+};
+
+/// Takes over one operation of `scope` after the other that was left behind, as resume() does, and
+/// calls `complete_one` for each, until a stop is requested or, with `until_none`, there is none.
+///
+/// After an exception the operation's turn comes again after all others. An Error with
+/// Recovery::reconnect or find_out makes it ask `open_session` for a new connection.
+///
+/// @throws what `open_session` throws the first time, and Error with Recovery::fix_first that does
+///         not come from `complete_one`.
+/// Threads: it uses one connection at a time, in the calling thread. Any number of threads and
+///          processes may complete a scope at once.
+/// Crash: the operation at hand is taken over when its lease has ended.
+Completed complete(const SessionOpener& open_session, std::string_view scope,
+                   const Completion& complete_one, const CompleteOptions& options = {});
 
 }  // namespace outseal

@@ -25,7 +25,8 @@
 // original is nested: if the connection was lost it becomes Error{unreachable}, and if the
 // handler's SQL met a serialization failure or a deadlock, Error{conflict}. Each is then said as
 // plainly as if execute()'s own statements had met it. A handler that replies after it has passed
-// over a conflict gets Error{conflict}, too. Whatever it threw, nothing is stored.
+// over a conflict gets Error{conflict}, too. Whatever it threw, nothing is stored, unless it had
+// committed by itself: Error{foreign_commit}.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 
 #include "outseal/error.h"
 
@@ -82,6 +83,13 @@ std::string hmac_sha256(std::string_view key, std::initializer_list<std::string_
                                      &length) == 1;
   if (!done) throw Error{ErrorCode::internal, "hash", "OpenSSL's HMAC-SHA256 failed"};
   return digest;
+}
+
+std::string random_bytes(std::size_t count) {
+  std::string bytes(count, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) != 1)
+    throw Error{ErrorCode::internal, "random", "the system gives no randomness"};
+  return bytes;
 }
 
 std::string to_hex(std::string_view bytes) {

@@ -1,4 +1,4 @@
-// SHA-256 and HMAC over OpenSSL.
+// SHA-256, HMAC and random bytes, over OpenSSL.
 #pragma once
 
 #include <cstddef>
@@ -43,6 +43,10 @@ std::string sha256(std::string_view bytes);
 /// HMAC-SHA-256 over `parts`, which may be large and are not copied, one after the other; 32 raw
 /// bytes. Source: RFC 2104.
 std::string hmac_sha256(std::string_view key, std::initializer_list<std::string_view> parts);
+
+/// Bytes that nobody can guess.
+/// @throws Error{internal} if the system gives no randomness.
+std::string random_bytes(std::size_t count);
 
 /// Lower-case hexadecimal text of `bytes`.
 std::string to_hex(std::string_view bytes);

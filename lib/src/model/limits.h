@@ -20,6 +20,7 @@ inline constexpr std::size_t kEffectNameBytesMax = 255;
 inline constexpr std::size_t kEffectAttributesBytesMax = 16'384;
 inline constexpr std::size_t kEffectReferenceBytesMax = 1'024;
 inline constexpr std::size_t kEffectResponseBytesMax = 1U << 20U;
+inline constexpr std::size_t kEffectCompensationBytesMax = 2U << 20U;
 inline constexpr std::size_t kProviderBytesMax = 255;
 inline constexpr std::size_t kProviderKeyBytesMax = 255;
 

@@ -204,7 +204,8 @@ const ProviderProfile& provider_profile(std::string_view name) {
 
 ProviderProfile parse_provider_profile(std::string_view text) {
   ProviderProfile profile;
-  for (const auto& [field, value] : parse_strictly(text).items()) read_field(profile, field, value);
+  const json object = parse_strictly(text);
+  for (const auto& [field, value] : object.items()) read_field(profile, field, value);
   profile.validate();
   return profile;
 }

@@ -5,10 +5,11 @@
 
 #include "base/failpoint.h"
 #include "base/hash.h"
+#include "model/request.h"
 #include "outseal/error.h"
 #include "outseal/ids.h"
 
-namespace outseal::operation {
+namespace outseal::attempt {
 namespace {
 
 [[noreturn]] void refuse(std::string_view caller, const std::string& message, std::string hint) {
@@ -24,15 +25,27 @@ bool waits_for_operator(const OperationView& view) {
   });
 }
 
+ExecuteResult in_progress(Milliseconds retry_after) {
+  return {.outcome = Outcome::in_progress, .retry_after = retry_after};
+}
+
+ExecuteResult ended(Outcome outcome, const OperationView& view) {
+  const bool succeeded = view.state == OperationView::State::succeeded;
+  return {.outcome = outcome,
+          .reply = view.reply,
+          .ended = succeeded ? Verdict::success : Verdict::final_failure,
+          .status = view.status};
+}
+
 }  // namespace
 
-// --- What a record says
-// ---------------------------------------------------------------------------
+// --- What a record says --------------------------------------------------------------------------
 
 Standing standing_of(const OperationView& view, const Operation& operation) {
   using enum OperationView::State;
   if (view.state == absent) return Standing::fresh;
-  if (view.fingerprint != operation.fingerprint) return Standing::mismatch;
+  if (!is_request_of(operation, view.fingerprint, view.fingerprint_version))
+    return Standing::mismatch;
   if (view.state == succeeded || view.state == failed)
     return view.reply ? Standing::replay : Standing::expired;
   if (waits_for_operator(view)) return Standing::unknown;
@@ -63,8 +76,7 @@ std::string provider_key_of(std::string_view key_hash, std::string_view effect) 
   return EventId{bytes}.to_string();
 }
 
-// --- Calls of the attempt
-// -------------------------------------------------------------------------
+// --- Calls of the attempt ------------------------------------------------------------------------
 
 Command EffectCore::begin(const Operation& operation, Milliseconds now) {
   if (state_ != State::unbegun)
@@ -124,9 +136,9 @@ Command EffectCore::finish(Milliseconds now) {
 }
 
 Command EffectCore::leave(Milliseconds now) {
-  if (handed_over_ && state_ == State::idle) return finish_call(Answer{Outcome::unknown});
+  if (handed_over_ && state_ == State::idle) return finish_call(Answer{{Outcome::unknown}});
   require_idle("leave");
-  return give_back({Outcome::in_progress, {}, retry_after_}, now);
+  return give_back(in_progress(retry_after_), now);
 }
 
 Command EffectCore::on(const Input& input, Milliseconds now) {
@@ -134,7 +146,7 @@ Command EffectCore::on(const Input& input, Milliseconds now) {
 }
 
 void EffectCore::abort(Milliseconds now) {
-  if (may_leave()) note(false, {}, now);
+  if (may_leave()) note(Settle::Sent::open, {}, now);
   std::erase_if(known_, [](const Known& each) { return !each.recorded; });
   const bool had_begun = state_ != State::loading && state_ != State::taking_over;
   state_ = had_begun && state_ != State::leaving ? State::idle : State::over;
@@ -169,8 +181,7 @@ std::vector<std::string> EffectCore::compensations() const {
   return all;
 }
 
-// --- Answers of the database
-// ----------------------------------------------------------------------
+// --- Answers of the database ---------------------------------------------------------------------
 
 Command EffectCore::take(const Loaded& loaded, Milliseconds now) {
   require(State::loading);
@@ -183,22 +194,22 @@ Command EffectCore::take(const Loaded& loaded, Milliseconds now) {
       given_at_ = now;
       return TakeOver{view.fence};
     case Standing::in_progress:
-      return finish_call(Answer{Outcome::in_progress, {}, std::max(view.lease_left, kRetryAfter)});
+      return finish_call(Answer{in_progress(std::max(view.lease_left, kRetryAfter))});
     case Standing::replay:
-      return finish_call(Answer{Outcome::replayed, view.reply});
+      return finish_call(Answer{ended(Outcome::replayed, view)});
     case Standing::mismatch:
-      return finish_call(Answer{Outcome::mismatch});
+      return finish_call(Answer{{Outcome::mismatch}});
     case Standing::unknown:
-      return finish_call(Answer{Outcome::unknown});
+      return finish_call(Answer{{Outcome::unknown}});
     case Standing::expired:
       break;
   }
-  return finish_call(Answer{Outcome::expired});
+  return finish_call(Answer{ended(Outcome::expired, view)});
 }
 
 Command EffectCore::take(const TakenOver& taken, Milliseconds now) {
   require(State::taking_over);
-  if (!taken.view) return finish_call(Answer{Outcome::in_progress, {}, timing_.lease});
+  if (!taken.view) return finish_call(Answer{in_progress(timing_.lease)});
   fence_ = taken.view->fence;
   hold(given_at_, now);
   keep(*taken.view, given_at_, now);
@@ -231,7 +242,7 @@ Command EffectCore::take(const Committed& committed, Milliseconds now) {
       return finish_call(Return{row().outcome});
     default:
       require(State::leaving);
-      return finish_call(answer_);
+      return finish_call(*answer_);
   }
 }
 
@@ -239,21 +250,25 @@ Command EffectCore::take(const Finished& finished, Milliseconds now) {
   require(State::finishing);
   if (!finished.reply) return finish_call(Lost{});
   if (finished.reply->verdict == Verdict::retryable_failure)
-    return give_back({Outcome::released, finished.reply, kRetryAfter}, now);
+    return give_back({.outcome = Outcome::released, .reply = finished.reply}, now);
   pending_.clear();
-  return finish_call(Answer{Outcome::executed, finished.reply});
+  return finish_call(Answer{{.outcome = Outcome::executed,
+                             .reply = finished.reply,
+                             .ended = finished.reply->verdict,
+                             .status = finished.reply->status}});
 }
 
-// --- What they have in common
-// ---------------------------------------------------------------------
+// --- What they have in common --------------------------------------------------------------------
 
-Command EffectCore::give_back(Answer answer, Milliseconds now) {
+Command EffectCore::give_back(ExecuteResult result, Milliseconds now) {
   if (!fence_) {  // Nothing was recorded, and the key is free.
-    answer.outcome = Outcome::released;
-    return finish_call(std::move(answer));
+    result.outcome = Outcome::released;
+    result.retry_after = {};
+    return finish_call(Answer{std::move(result)});
   }
-  answer_ = std::move(answer);
-  return commit(State::leaving, {.lease = answer_.retry_after, .give_back = true}, now);
+  const Milliseconds rest = result.outcome == Outcome::released ? kRetryAfter : result.retry_after;
+  answer_ = Answer{std::move(result)};
+  return commit(State::leaving, {.lease = rest, .give_back = true}, now);
 }
 
 Command EffectCore::commit(State state, Advance advance, Milliseconds now) {
@@ -318,4 +333,4 @@ void EffectCore::require_same(const Known& known, const std::string& request_has
     differ("provider key");
 }
 
-}  // namespace outseal::operation
+}  // namespace outseal::attempt

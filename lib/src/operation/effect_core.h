@@ -31,6 +31,7 @@
 // to be waited for from its latest.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -40,12 +41,14 @@
 #include <variant>
 #include <vector>
 
-#include "operation/effect_view.h"
+#include "model/effect_view.h"
 
-namespace outseal::operation {
+namespace outseal::attempt {
 
-/// How long to leave an effect alone whose request got no answer, or was not sent. Chosen by us.
-inline constexpr Milliseconds kRetryAfter{1'000};
+using Milliseconds = std::chrono::milliseconds;
+
+/// How long to leave an effect alone whose request got no answer, or was not sent.
+inline constexpr Milliseconds kRetryAfter = ExecuteResult::kRetryAfterDefault;
 
 /// What a record says to an attempt that is about to begin.
 enum class Standing {
@@ -91,9 +94,7 @@ struct Finish {
 
 struct Continue {};  ///< Of begin(): it is fresh, or ours.
 struct Answer {
-  Outcome outcome;
-  std::optional<Reply> reply = {};
-  Milliseconds retry_after{};
+  ExecuteResult result;  ///< But for its handle.
 };
 struct Return {
   EffectOutcome outcome;
@@ -174,7 +175,9 @@ class EffectCore {
 
   /// When the call at hand must have ended.
   Milliseconds deadline() const { return deadline_; }
-  bool is_over() const { return state_ == State::over; }
+  bool is_idle() const { return state_ == State::idle; }
+  /// Whether the operation is recorded.
+  bool has_begun() const { return fence_.has_value(); }
   /// The effect at hand, or that the last call was about.
   const EffectRow& row() const { return known_.at(current_).row; }
   std::vector<EffectOutcome> outcomes() const;
@@ -225,12 +228,13 @@ class EffectCore {
   Command settle(Settle settled);
   Command hand_over(Settle settled, Milliseconds now);
   Command come_back(Milliseconds retry_after);
-  Command give_back(Answer answer, Milliseconds now);
+  Command give_back(ExecuteResult result, Milliseconds now);
   Command commit(State state, Advance advance, Milliseconds now);
   Command finish_call(Command command);
 
   /// Nothing of the effect was sent, or nothing more of it will leave.
-  void note(bool nothing_sent, std::string_view decided_by, Milliseconds now);
+  Settle::Sent without_this() const;
+  void note(Settle::Sent sent, std::string_view decided_by, Milliseconds now);
   bool may_rerun(Milliseconds now) const;
   Milliseconds rerun_end() const;
   bool has_time(Milliseconds now) const;
@@ -256,7 +260,7 @@ class EffectCore {
   Milliseconds deadline_{};
   Milliseconds retry_after_{};  ///< For whoever comes after leave().
   bool handed_over_ = false;
-  Answer answer_{};  ///< To be given when the lease is given back.
+  std::optional<Answer> answer_;  ///< To be given when the lease is given back.
 
   // Of the call at hand.
   const Operation* operation_ = nullptr;
@@ -264,8 +268,9 @@ class EffectCore {
   std::size_t current_ = 0;               ///< Which of known_.
   std::size_t policy_ = 0;                ///< The next one.
   bool is_rerun_ = false;                 ///< An earlier request is open.
+  bool is_known_ = false;                 ///< The provider may have seen the key before.
   std::string tried_;                     ///< What the policies have come to, for an operator.
   std::optional<CallResult> unrecorded_;  ///< Of a mutant that calls first.
 };
 
-}  // namespace outseal::operation
+}  // namespace outseal::attempt

@@ -6,7 +6,7 @@
 #include "base/failpoint.h"
 #include "operation/effect_core.h"
 
-namespace outseal::operation {
+namespace outseal::attempt {
 namespace {
 
 std::string text_of(const Amount& amount) {
@@ -35,12 +35,12 @@ bool replays_enough(const Effect& effect) {
 
 }  // namespace
 
-// --- Sending
-// --------------------------------------------------------------------------------------
+// --- Sending -------------------------------------------------------------------------------------
 
 /// Notes the request in the same commit as everything before it.
 Command EffectCore::send(Milliseconds now) {
-  is_rerun_ = at_hand().first_sent.has_value();
+  is_rerun_ = at_hand().last_sent.has_value();
+  is_known_ = at_hand().first_sent.has_value();
   if (mutant("no_intent_before_call") && !unrecorded_) {
     state_ = State::calling;
     return Call{row().outcome.attempts + 1};
@@ -65,7 +65,7 @@ Command EffectCore::call(Milliseconds now) {
   if (unrecorded_) return take(Called{*std::exchange(unrecorded_, std::nullopt)}, now);
   if (has_time(now)) return Call{row().outcome.attempts};
   // The commit took too long, or the machine slept: another attempt may be at it.
-  note(!is_rerun_, {}, now);
+  note(without_this(), {}, now);
   return come_back(kRetryAfter);
 }
 
@@ -86,25 +86,25 @@ Command EffectCore::take(const Called& called, Milliseconds now) {
                      .response = result.response});
     case CallResult::Verdict::not_sent:
       // An earlier request of the key may still be applied.
-      note(!is_rerun_ || mutant("not_sent_forgets"), {}, now);
+      note(without_this(), {}, now);
       return come_back(kRetryAfter);
     case CallResult::Verdict::uncertain:
       break;
   }
-  note(false, {}, now);
+  note(Settle::Sent::open, {}, now);
   return come_back(kRetryAfter);
 }
 
-// --- Policies
-// -------------------------------------------------------------------------------------
+// --- Policies ------------------------------------------------------------------------------------
 
 /// Nothing is decided while a request on its way can still make it wrong: one that the provider
-/// would not recognise, or a cancellation, which would undo what was confirmed.
+/// would not recognise, or would execute after it has refused another one of the key, or a
+/// cancellation, which would undo what was confirmed.
 Command EffectCore::follow_policies(Milliseconds now) {
   const ProviderProfile& provider = effect_->provider;
   const Milliseconds quiet = now - *at_hand().last_sent;
   const bool must_be_quiet =
-      provider.replays == Replays::nothing || has(*effect_, Policy::cancel_by_key);
+      provider.replays != Replays::any || has(*effect_, Policy::cancel_by_key);
   if (must_be_quiet && quiet < provider.max_in_flight && !mutant("in_flight_ignored"))
     return come_back(provider.max_in_flight - quiet);
   return next_policy(now);
@@ -168,7 +168,7 @@ Command EffectCore::take(const Asked& asked, Milliseconds now) {
       tried_ += "ask: the provider cannot tell; ";
       return next_policy(now);
   }
-  note(true, "ask", now);
+  note(Settle::Sent::absent, "ask", now);
   return send(now);
 }
 
@@ -194,13 +194,12 @@ Command EffectCore::take(const Cancelled& cancelled, Milliseconds now) {
     case CancelResult::Answer::cannot_tell:
       break;
   }
-  note(false, {}, now);
+  note(Settle::Sent::open, {}, now);
   tried_ += "cancel_by_key: the provider cannot tell; ";
   return next_policy(now);
 }
 
-// --- Outcomes
-// -------------------------------------------------------------------------------------
+// --- Outcomes ------------------------------------------------------------------------------------
 
 template <typename Result>
 Command EffectCore::confirm(const Result& result, std::string_view decided_by, Milliseconds now) {
@@ -249,17 +248,23 @@ Command EffectCore::come_back(Milliseconds retry_after) {
   return finish_call(Return{std::move(outcome)});
 }
 
-void EffectCore::note(bool nothing_sent, std::string_view decided_by, Milliseconds now) {
+/// What is known of the effect's requests if the one at hand has not left.
+Settle::Sent EffectCore::without_this() const {
+  if (mutant("not_sent_forgets")) return Settle::Sent::never;
+  if (is_rerun_) return Settle::Sent::open;
+  return is_known_ ? Settle::Sent::absent : Settle::Sent::never;
+}
+
+void EffectCore::note(Settle::Sent sent, std::string_view decided_by, Milliseconds now) {
   Known& known = at_hand();
-  if (nothing_sent) {
-    known.first_sent.reset();
+  if (sent == Settle::Sent::never) known.first_sent.reset();
+  if (sent != Settle::Sent::open)
     known.last_sent.reset();
-  } else if (known.last_sent) {
+  else if (known.last_sent)
     known.last_sent = std::min(*known.last_sent, now);
-  }
   pending_.push_back({.name = known.row.outcome.name,
                       .state = EffectState::intended,
-                      .nothing_sent = nothing_sent,
+                      .sent = sent,
                       .decided_by = std::string{decided_by}});
 }
 
@@ -267,4 +272,4 @@ bool EffectCore::has_time(Milliseconds now) const {
   return now + timing_.call_min <= deadline_ || mutant("late_call");
 }
 
-}  // namespace outseal::operation
+}  // namespace outseal::attempt

@@ -3,6 +3,7 @@
 // Every write is a compare-and-set on the record's fence, and one commit. Times are the database's.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,11 +12,13 @@
 #include <string>
 #include <utility>
 
-#include "operation/effect_view.h"
+#include "model/effect_view.h"
 #include "outseal/effects.h"
 #include "outseal/idempotency.h"
 
 namespace outseal::operation {
+
+using Milliseconds = std::chrono::milliseconds;
 
 /// An operation's identity, for all that is written of it.
 struct OperationId {

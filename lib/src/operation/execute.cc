@@ -9,6 +9,7 @@
 #include "model/validation.h"
 #include "operation/core.h"
 #include "operation/record.h"
+#include "operation/run_handler.h"
 #include "operation/store.h"
 #include "outseal/error.h"
 #include "outseal/idempotency.h"
@@ -18,45 +19,6 @@
 namespace outseal {
 namespace operation {
 namespace {
-
-constexpr const char* kLostHint =
-    "nothing was committed: connect again and run the operation again";
-
-constexpr const char* kConflict = "the handler met a serialization failure or deadlock";
-constexpr const char* kConflictHint = "run the whole operation again";
-
-bool is_conflict(const std::string& state) { return state == "40001" || state == "40P01"; }
-
-/// A handler that runs, for as long as it does: nothing but execute() can end its transaction, and
-/// its thread cannot execute the key again on the session.
-class Running {
- public:
-  Running(Transaction::Impl& impl, const std::string& hash) : impl_{impl}, hash_{hash} {
-    impl_.in_handler = true;
-    innermost = this;
-  }
-  ~Running() {
-    impl_.in_handler = false;
-    innermost = outer_;
-  }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
-
-  static bool is(Session session, const std::string& hash) {
-    for (const Running* one = innermost; one != nullptr; one = one->outer_)
-      if (sql::handle_of(one->impl_.session) == sql::handle_of(session) && one->hash_ == hash)
-        return true;
-    return false;
-  }
-
- private:
-  static thread_local const Running* innermost;
-
-  Transaction::Impl& impl_;
-  const std::string& hash_;
-  const Running* outer_ = innermost;
-};
-thread_local const Running* Running::innermost = nullptr;
 
 class Execution {
  public:
@@ -92,7 +54,8 @@ class Execution {
     return Waited{store_->wait_for_turn(wait.left)};
   }
   std::optional<Input> carry_out(const Run& /*run*/) {
-    known_.reply = run_handler();
+    known_.reply = run_handler(tx_, request_.hash, request_.options, handler_,
+                               [&](const Reply& reply) { store_->settle_foreign_commit(reply); });
     return Replied{known_.reply->verdict};
   }
   std::optional<Input> carry_out(const Undo& /*undo*/) {
@@ -109,63 +72,6 @@ class Execution {
     return std::nullopt;
   }
   [[noreturn]] std::optional<Input> carry_out(const Fail& fail);
-
-  /// Runs the handler, and makes sure that its transaction may be completed.
-  Reply run_handler() {
-    sql::Connection& connection = *tx_.impl().connection;
-    failpoint("service.before_handler");
-    Reply reply;
-    try {
-      reply = call_handler();
-    } catch (...) {
-      connection.discard_results();  // A COMMIT may be among them.
-      store_->settle_foreign_commit({.verdict = Verdict::final_failure, .status = 500});
-      throw;
-    }
-    failpoint("service.after_handler");
-    store_->settle_foreign_commit(reply);
-    try {
-      tx_.impl().require_open("execute");
-    } catch (const Error&) {  // Perhaps the session has not fetched the answer to its COMMIT.
-      connection.discard_results();
-      store_->settle_foreign_commit(reply);
-      throw;
-    }
-    validate_reply(reply, request_.options);
-    if (reply.verdict != Verdict::retryable_failure) require_no_conflict();
-    return reply;
-  }
-
-  /// What the handler's own SQL meets must say "run it again" as plainly as what ours does.
-  Reply call_handler() {
-    const sql::Connection& connection = *tx_.impl().connection;
-    try {
-      const Running guard{tx_.impl(), request_.hash};
-      return handler_(tx_);
-    } catch (const Error&) {
-      throw;
-    } catch (const std::exception&) {  // Kept inside: its text may show values of rows.
-      const bool lost = connection.lost();
-      const std::string failure = connection.failed_by();
-      if (!lost && !is_conflict(failure)) throw;
-      std::throw_with_nested(
-          Error{lost ? ErrorCode::unreachable : ErrorCode::conflict,
-                "execute",
-                lost ? "the connection was lost" : kConflict,
-                {.hint = lost ? kLostHint : kConflictHint, .detail_code = failure}});
-    }
-  }
-
-  /// A handler that passed over a conflict decided on rows that were not to be had: its final
-  /// failure must not be stored either.
-  void require_no_conflict() const {
-    const std::string failure = tx_.impl().connection->failed_by();
-    if (is_conflict(failure) && !mutant("no_swallowed_conflict"))
-      throw Error{ErrorCode::conflict,
-                  "execute",
-                  kConflict,
-                  {.hint = kConflictHint, .detail_code = failure}};
-  }
 
   Transaction& tx_;
   const Request& request_;
@@ -214,7 +120,7 @@ ExecuteResult execute(Session session, const Operation& operation, const Handler
                                                      .isolation = options.isolation,
                                                      .observer = options.observer});
     // Only behind a COMMIT or a reconnect of the handler's own, whose record is still to come.
-    if (operation::Running::is(session, hash) && !mutant("no_running_check"))
+    if (operation::is_running(session, hash) && !mutant("no_running_check"))
       throw Error{ErrorCode::invalid_argument,
                   "execute",
                   "this key's handler is running on the session, and has ended its transaction",

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "model/headers.h"
+#include "model/request.h"
 #include "model/validation.h"
 #include "outseal/ids.h"
 #include "store/transaction.h"
@@ -51,14 +52,6 @@ std::string ulid_time(std::string_view key) {
   return time_bytes(time);
 }
 
-/// What the record's fingerprint must equal; none if the service has none of that version.
-const std::string* fingerprint_of(const Operation& operation, int version) {
-  if (operation.fingerprint_version == version) return &operation.fingerprint;
-  for (const auto& older : operation.older_fingerprints)
-    if (older.version == version) return &older.fingerprint;
-  return nullptr;
-}
-
 }  // namespace
 
 std::string key_hash(const Operation& operation) {
@@ -97,9 +90,8 @@ std::optional<Handle> parse_handle(std::string_view text) {
 
 Known read_record(sql::OperationRecord record, std::string_view key_hash,
                   const Operation& operation) {
-  const std::string* fingerprint = fingerprint_of(operation, record.fingerprint_version);
-  if (mutant("no_fingerprint_version")) fingerprint = &operation.fingerprint;
-  if (fingerprint != nullptr && record.fingerprint != *fingerprint) return {Found::mismatch};
+  if (!is_request_of(operation, record.fingerprint, record.fingerprint_version))
+    return {Found::mismatch};
   Known known{Found::unfinished};
   if (!record.handle.empty()) known.handle = handle_text(key_hash, record.handle);
   if (record.state == OperationState::in_progress) {

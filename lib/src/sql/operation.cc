@@ -155,12 +155,16 @@ const Text kInsertOperation{
         " state, status, body, content_type, reply_headers, created_at, completed_at, purge_at,"
         " expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
 
+void forget_expired_operation(Connection& connection, std::string_view key_hash,
+                              std::int64_t now_ms) {
+  if (run(connection, kDeleteExpiredOperation, Bytes{key_hash}, now_ms) > 0)
+    run(connection, kDeleteEffects, Bytes{key_hash});
+}
+
 void insert_operation(Connection& connection, const NewRecord& record, std::int64_t started_ms) {
   const std::int64_t now_ms = connection.now_ms();
-  const Bytes hash{record.key_hash};
-  if (run(connection, kDeleteExpiredOperation, hash, now_ms) > 0)
-    run(connection, kDeleteEffects, hash);
-  run(connection, kInsertOperation, hash, record.scope, Bytes{record.fingerprint},
+  forget_expired_operation(connection, record.key_hash, now_ms);
+  run(connection, kInsertOperation, Bytes{record.key_hash}, record.scope, Bytes{record.fingerprint},
       record.fingerprint_version, text_of(record.state), record.status, Bytes{record.body},
       record.content_type, NullIfEmpty{record.headers}, started_ms, now_ms,
       now_ms + record.response_retention.count(), now_ms + record.key_retention.count());

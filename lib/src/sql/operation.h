@@ -65,6 +65,10 @@ PurgedRows purge_operations(Connection& connection, std::int64_t rows_max);
 
 // --- SQLite --------------------------------------------------------------------------------------
 
+/// Inside the caller's transaction: removes the key's record, with its effects, if it no longer
+/// counts.
+void forget_expired_operation(Connection& connection, std::string_view key_hash,
+                              std::int64_t now_ms);
 /// Inside the caller's transaction: stores a record, in place of one that has expired.
 void insert_operation(Connection& connection, const NewRecord& record, std::int64_t started_ms);
 

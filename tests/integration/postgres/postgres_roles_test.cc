@@ -192,6 +192,16 @@ TEST_CASE("a producer can neither read the log nor touch what is the relay's") {
        "UPDATE outseal.idempotency SET expires_at = now()",
        "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, created_at,"
        " lease_owner) VALUES (sha256('a'), 's', sha256('b'), 'in_progress', now(), 'x')",
+       "UPDATE outseal.idempotency SET lease_until = now()",
+       "UPDATE outseal.idempotency SET fence = fence",
+       "SELECT 1 FROM outseal.idempotency FOR UPDATE",
+       "INSERT INTO outseal.idempotency (key_hash, scope, fingerprint, state, created_at,"
+       " fence) VALUES (sha256('a'), 's', sha256('b'), 'in_progress', now(), 1)",
+       "INSERT INTO outseal.effect DEFAULT VALUES",
+       "UPDATE outseal.effect SET state = 'confirmed'",
+       "SELECT 1 FROM outseal.effect FOR UPDATE",
+       "SELECT outseal.require_fence('', 1)",
+       "SELECT outseal.lease_end('0')",
        "DELETE FROM outseal.effect",
        "DELETE FROM outseal.idempotency",
        "DELETE FROM outseal.inbox",

@@ -66,27 +66,42 @@ TEST_CASE("each role has the privileges that it needs, and the public none") {
     return site.ask(kPrivileges + oid + " GROUP BY object) l");
   };
   CHECK(of("public").empty());
-  CHECK(
-      of("producer") ==
-      R"(append(): EXECUTE
+  CHECK(of("producer") ==
+        R"(answer_effect(): EXECUTE
+append(): EXECUTE
 appended_after(): EXECUTE
-effect: INSERT SELECT UPDATE(attempts,attributes,external_ref,fence,settled_at,state)
+begin_effect(): EXECUTE
+begin_operation(): EXECUTE
+claim_operation(): EXECUTE
+effect: SELECT
+effect_step(): EXECUTE
+finish_operation(): EXECUTE
 forget_expired(): EXECUTE
+hand_over_operation(): EXECUTE
+hold_operation(): EXECUTE
 )"
-      "idempotency: "
-      "INSERT(body,completed_at,content_type,created_at,expires_at,fingerprint,"
-      R"(fingerprint_version,key_hash,purge_at,reply_headers,scope,state,status) SELECT UPDATE(lease_until)
+        "idempotency: "
+        "INSERT(body,completed_at,content_type,created_at,expires_at,fingerprint,"
+        "fingerprint_version,key_hash,purge_at,reply_headers,scope,state,status)"
+        R"( SELECT
 inbox: INSERT SELECT
 inbox_cursor: INSERT SELECT UPDATE(position,updated_at)
 inbox_event: SELECT
 inbox_position: INSERT SELECT UPDATE(last_event_id,position,updated_at)
 inbox_tail: SELECT
+key_hash(): EXECUTE
+operation_of(): EXECUTE
+operation_status(): EXECUTE
 outbox: INSERT(content_type,event_id,headers,key,payload,payload_bytes,topic,type)
+provider_key_of(): EXECUTE
 purge_operations(): EXECUTE
 purge_received(): EXECUTE
 purge_taken(): EXECUTE
 schema: USAGE
 schema_migration: SELECT
+send_effect(): EXECUTE
+settle_effect(): EXECUTE
+take_over_operation(): EXECUTE
 uuid_v7(): EXECUTE)");
   CHECK(of("relay") == R"(audit: INSERT SELECT
 halt: DELETE INSERT SELECT UPDATE
@@ -191,9 +206,16 @@ TEST_CASE("nobody makes a key execute again before it has expired") {
   const Site site;
   const auto session = site.session("the_producer");
   CHECK(execute(*session, operation("s"), answering("one")).outcome == Outcome::executed);
-  *session << "SELECT FROM outseal.purge_operations(99999999999999, 1000)";
-  *session << "SELECT FROM outseal.forget_expired((SELECT key_hash FROM outseal.idempotency))";
-  CHECK(site.ask("SELECT count(*) FROM outseal.idempotency") == "1");
+  const auto forget = [&] {
+    *session << "SELECT FROM outseal.purge_operations(99999999999999, 1000)";
+    *session << "SELECT FROM outseal.forget_expired((SELECT key_hash FROM outseal.idempotency))";
+  };
+  forget();
+  CHECK(site.ask("SELECT count(body) FROM outseal.idempotency") == "1");
+  site.ask("UPDATE outseal.idempotency SET purge_at = now()");  // Its response is over, no more.
+  forget();
+  CHECK(site.ask("SELECT count(*) || ' ' || count(body) FROM outseal.idempotency") == "1 0");
+  CHECK(execute(*session, operation("s"), answering("two")).outcome == Outcome::expired);
 }
 
 TEST_CASE("who knows the hash of a key can hold its lock, and then it is in progress for a time") {

@@ -15,4 +15,4 @@ END
 $$;
 
 DROP FUNCTION outseal.grant_roles();
-DELETE FROM outseal.schema_migration WHERE version = 6;
+DELETE FROM outseal.schema_migration WHERE version = 8;

@@ -27,9 +27,6 @@ $$;
 
 -- Grants each role its privileges, as far as the role exists. May be called again at any time, by
 -- the owner of the schema or a superuser.
---
--- Row locks (FOR UPDATE) need the privilege to UPDATE one column: that is why a producer, which
--- never updates a completed record, has it on lease_until.
 CREATE FUNCTION outseal.grant_roles() RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER
 AS $$
@@ -55,16 +52,39 @@ BEGIN
         -- decides when retention removes it.
         'INSERT (event_id, topic, key, type, content_type, headers, payload, payload_bytes)'
           ' ON outseal.outbox',
-        -- By columns: to UPDATE or DELETE a whole table is to be allowed to LOCK it. And not the
-        -- lease's owner, which has no bound and is read by the reconciler.
-        'SELECT, UPDATE (lease_until) ON outseal.idempotency',
+        -- By columns: to INSERT into a whole table is to be allowed to LOCK it. What is in progress
+        -- is changed by functions alone, which demand its fence.
+        'SELECT ON outseal.idempotency',
         'INSERT (key_hash, scope, fingerprint, fingerprint_version, state, status, body,'
           ' content_type, reply_headers, created_at, completed_at, purge_at, expires_at)'
           ' ON outseal.idempotency',
         'EXECUTE ON FUNCTION outseal.purge_operations(bigint, bigint)',
         'EXECUTE ON FUNCTION outseal.forget_expired(bytea)',
-        'SELECT, INSERT, UPDATE (state, external_ref, attributes, fence, attempts, settled_at)'
-          ' ON outseal.effect',
+        'SELECT ON outseal.effect',
+        'EXECUTE ON FUNCTION outseal.key_hash(text, text, text)',
+        'EXECUTE ON FUNCTION outseal.operation_of(text)',
+        'EXECUTE ON FUNCTION outseal.operation_status(bytea)',
+        'EXECUTE ON FUNCTION outseal.begin_operation(text, text, text, bytea, text, interval,'
+          ' integer)',
+        'EXECUTE ON FUNCTION outseal.claim_operation(bytea, text, bytea, integer, bytea, text,'
+          ' interval)',
+        'EXECUTE ON FUNCTION outseal.take_over_operation(bytea, bigint, text, interval, interval)',
+        'EXECUTE ON FUNCTION outseal.hold_operation(bytea, bigint, text, interval, text)',
+        'EXECUTE ON FUNCTION outseal.hand_over_operation(bytea, bigint)',
+        'EXECUTE ON FUNCTION outseal.finish_operation(bytea, bigint, text, integer, bytea, text,'
+          ' text, interval, interval)',
+        'EXECUTE ON FUNCTION outseal.begin_effect(bytea, bigint, text, text, bytea, text, text[],'
+          ' text, text, interval, interval, interval, boolean, bigint, text, jsonb, text, text[],'
+          ' interval, interval)',
+        'EXECUTE ON FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigint,'
+          ' text, bytea, timestamptz, interval, text)',
+        'EXECUTE ON FUNCTION outseal.effect_step(timestamptz, text, timestamptz, timestamptz,'
+          ' text[], text[], text, text, interval, interval, interval, boolean)',
+        'EXECUTE ON FUNCTION outseal.provider_key_of(bytea, text)',
+        'EXECUTE ON FUNCTION outseal.send_effect(bytea, bigint, text, bytea, text, text, text,'
+          ' interval, bigint, text, jsonb)',
+        'EXECUTE ON FUNCTION outseal.settle_effect(bytea, bigint, text, text, text, text, bytea,'
+          ' text, text, text)',
         'SELECT, INSERT ON outseal.inbox',
         'SELECT, INSERT, UPDATE (position, last_event_id, updated_at) ON outseal.inbox_position',
         'EXECUTE ON FUNCTION outseal.purge_received(bigint, bigint)',
@@ -113,4 +133,4 @@ REVOKE ALL ON FUNCTION outseal.grant_roles() FROM PUBLIC;
 DO $$ BEGIN PERFORM outseal.grant_roles(); END $$;
 
 INSERT INTO outseal.schema_migration (version, name, checksum)
-VALUES (6, 'roles', '{checksum}');
+VALUES (8, 'roles', '{checksum}');

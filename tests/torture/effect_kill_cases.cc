@@ -1,0 +1,35 @@
+// Kills at every step of operations with effects, on the database that make_store() makes.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <random>
+#include <string>
+
+#include "support/mutant.h"
+#include "support/scale.h"
+#include "torture/effect_campaign.h"
+
+using namespace outseal;
+using namespace outseal::test;
+
+TEST_CASE("whatever dies at whichever step, nothing is charged twice and nothing is forgotten") {
+  const char* given = std::getenv("OUTSEAL_SEED");
+  const std::uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  CAPTURE(seed);
+  const EffectTally tally = run_effect_campaign(seed, scaled(1, 10));
+  std::cout << "OUTSEAL_SEED=" << seed << ": " << tally.operations << " operations, " << tally.kills
+            << " kills, " << tally.finished << " finished, " << tally.unknown
+            << " left to an operator\n";
+  for (const std::string& each : tally.violations) CHECK_MESSAGE(false, each);
+  CHECK(tally.kills >= scaled(1'000));
+  CHECK(tally.unknown > 0);
+}
+
+#ifdef OUTSEAL_FAULTS
+TEST_CASE("without an intent, or a wait for what is on its way, the provider's ledger shows it") {
+  for (const char* mutant : {"no_intent_before_call", "in_flight_ignored"})
+    CHECK_FALSE(passes_with_mutant(mutant, "whatever dies at whichever step*"));
+}
+#endif
