@@ -40,8 +40,7 @@ class Metrics {
   }
   void count(const outseal::CommitCall& call) { ++(call.threw ? commits_failed_ : commits_); }
   void count(const outseal::UnthrownError&) { ++commits_failed_; }
-  void count(const outseal::ObservedCall&) {}    // Of a receiver,
-  void count(const outseal::ConsumeTrouble&) {}  // and of its loop.
+  void count(const auto&) {}  // Of a receiver, for example.
 
   std::atomic<std::size_t> executed_{0};
   std::atomic<std::size_t> replayed_{0};

@@ -28,11 +28,15 @@ void sqlite_append(const Size& size);
 void sqlite_relay(const Size& size);
 /// What the service feels of many subscriptions that take none of its events.
 void sqlite_subscriptions(const Size& size);
+/// What a repetition costs, against a SELECT by primary key.
+void sqlite_replay(const Size& size);
 
 // --- PostgreSQL
 
 /// What the service pays, at 1 and at 8 clients; round trips, WAL and tuples of one transaction.
 void pg_producer(const Size& size);
+/// What a repetition costs, against a SELECT by primary key.
+void pg_replay(const Size& size);
 /// What a record costs in a table of 1 and of 10 million, by the kind of its key.
 void pg_records(const Size& size);
 /// An operation with one effect, against two transactions with the same rows.

@@ -9,6 +9,8 @@
 
 #include "conformance/store_helpers.h"
 #include "conformance/store_suite.h"
+#include "outseal/http_front.h"
+#include "outseal/status.h"
 
 using namespace outseal;
 using namespace outseal::test;
@@ -45,6 +47,13 @@ class Words {
   void note(const CommitCall& call) { add(call, "commit"); }
   void note(const ConsumeTrouble& trouble) {
     words_.push_back("trouble " + std::string{trouble.stream});
+  }
+  void note(const StatusCall& call) {
+    add(call, "status " + (call.state ? std::string{name_of(*call.state)} : "none"));
+  }
+  void note(const RetryCall& call) { words_.push_back("retry " + std::to_string(call.attempt)); }
+  void note(const HttpCall& call) {
+    add(call, "http " + (call.decision ? std::string{name_of(*call.decision)} : "none"));
   }
   void note(const UnthrownError& found) {
     words_.push_back("unthrown " + std::string{name_of(found.error->code())});
@@ -186,4 +195,19 @@ TEST_CASE("an observer that throws changes nothing") {
   CHECK(calls == 6);
   CHECK(count(*session, "outseal_outbox") == 2);
   CHECK(balance(*session, 1) == 95);
+}
+
+TEST_CASE("an observer is told of each look at a status") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Words words;
+  const StatusOptions observed{.observer = words.observer()};
+  const OperationKey key{.scope = "payments", .principal = "shop", .key = "k1"};
+  CHECK(status(*session, key, observed).state == OperationState::absent);
+  std::ignore = execute(*session, charge("k1"), charging(*session, {}));
+  CHECK(status(*session, key, observed).state == OperationState::succeeded);
+  CHECK(words.take() == Said{"status absent", "status succeeded"});
+  change(*session, "DROP TABLE outseal_effect");
+  CHECK(code_of([&] { return status(*session, key, observed); }) == ErrorCode::schema_missing);
+  CHECK(words.take() == Said{"status none schema_missing"});
 }

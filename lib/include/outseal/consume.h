@@ -24,18 +24,6 @@ namespace outseal {
 inline constexpr std::uint32_t kAttemptsDefault = 5;
 inline constexpr std::uint32_t kAttemptsMax = 1'000;
 
-/// Opens a connection of the service's and returns it. The service owns it, and may close the one
-/// that it returned before:
-///
-/// ```
-/// std::unique_ptr<soci::session> session;
-/// const outseal::SessionOpener open = [&]() -> outseal::Session {
-///   session = std::make_unique<soci::session>(soci::postgresql, "dbname=billing");
-///   return *session;  // For PGconn* and sqlite3* as well: return the handle.
-/// };
-/// ```
-using SessionOpener = std::function<Session()>;
-
 /// Lets an event take effect inside `tx`, through the connection that the opener returned last. The
 /// rules for a handler of execute() hold: it must not end the transaction, use another one on the
 /// connection, reconnect, or do anything outside the database, because it may run again.

@@ -277,10 +277,6 @@ std::optional<Attempt> resume(Session session, std::string_view scope,
                               const AttemptOptions& options = {},
                               std::chrono::milliseconds idle = {});
 
-/// Opens a connection of the service's and returns it. The service owns it, and may close the one
-/// that it returned before.
-using SessionOpener = std::function<Session()>;
-
 /// Makes sure of the effects of an operation that was left behind, and finishes it or leaves.
 /// `session` is the one that the opener returned last.
 using Completion = std::function<ExecuteResult(Session session, Attempt& attempt)>;

@@ -15,6 +15,8 @@ namespace outseal {
 
 class Error;
 enum class Arrival;
+enum class HttpDecision;
+enum class OperationState;
 enum class Outcome;
 enum class Verdict;
 
@@ -85,9 +87,31 @@ struct ConsumeTrouble {
   std::chrono::milliseconds wait{};  ///< Until the next try.
 };
 
+/// status(), and each look of a StatusPoller.
+struct StatusCall : ObservedCall {
+  std::optional<OperationState> state = {};  ///< None if it threw.
+};
+
+/// An attempt of run() that has failed and is followed by another one.
+struct RetryCall {
+  int attempt = 0;                    ///< From 1.
+  const Error* error = nullptr;       ///< Null if it was no Error, for example of the opener.
+  std::chrono::milliseconds pause{};  ///< Before the next attempt.
+};
+
+/// HttpFront's answer to a request, with all that it waited for. What execute() did for it has been
+/// observed by itself before. `error` is also set if the answer is `unavailable`.
+struct HttpCall : ObservedCall {
+  std::string_view scope;
+  std::optional<HttpDecision> decision = {};  ///< None if it threw.
+  int status = 0;                             ///< The response's; 0 if it threw.
+  bool from_cache = false;                    ///< The reply came out of the cache of hot replays.
+  bool waited = false;                        ///< It attached to a running execution.
+};
+
 /// What an observer is told. Pointers and views in it are valid during its call only.
 using Observation = std::variant<ExecuteCall, AppendCall, ReceiveCall, TakeCall, CommitCall,
-                                 ConsumeTrouble, UnthrownError>;
+                                 ConsumeTrouble, StatusCall, RetryCall, HttpCall, UnthrownError>;
 
 /// Is told of each call at its end. Set it in TransactionOptions or ExecuteOptions; it is copied
 /// for each transaction, so capture little, for example one reference. append(), receive() and

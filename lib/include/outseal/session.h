@@ -1,6 +1,8 @@
 // Session: the service's own connection to the database, whichever library it uses it by.
 #pragma once
 
+#include <functional>
+
 struct pg_conn;  // libpq's PGconn.
 struct sqlite3;
 
@@ -56,5 +58,17 @@ class Session {
   void* connection_;
   Handle (*handle_of_)(void* connection) noexcept;
 };
+
+/// Opens a connection of the service's and returns it. The service owns it, and may close the one
+/// that it returned before:
+///
+/// ```
+/// std::unique_ptr<soci::session> session;
+/// const outseal::SessionOpener open = [&]() -> outseal::Session {
+///   session = std::make_unique<soci::session>(soci::postgresql, "dbname=billing");
+///   return *session;  // For PGconn* and sqlite3* as well: return the handle.
+/// };
+/// ```
+using SessionOpener = std::function<Session()>;
 
 }  // namespace outseal

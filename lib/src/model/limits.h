@@ -15,6 +15,7 @@ inline constexpr std::size_t kHeaderJsonBytesMax = 65'536;  ///< The outbox hold
 inline constexpr std::size_t kScopeBytesMax = 255;
 inline constexpr std::size_t kPrincipalBytesMax = 255;
 inline constexpr std::size_t kOperationKeyBytesMax = 255;
+inline constexpr std::size_t kOlderFingerprintsMax = 16;
 inline constexpr std::size_t kEffectNameBytesMax = 255;
 inline constexpr std::size_t kEffectAttributesBytesMax = 16'384;
 inline constexpr std::size_t kEffectReferenceBytesMax = 1'024;
@@ -22,6 +23,5 @@ inline constexpr std::size_t kEffectResponseBytesMax = 1U << 20U;
 inline constexpr std::size_t kEffectCompensationBytesMax = 2U << 20U;
 inline constexpr std::size_t kProviderBytesMax = 255;
 inline constexpr std::size_t kProviderKeyBytesMax = 255;
-inline constexpr std::size_t kOlderFingerprintsMax = 16;
 
 }  // namespace outseal

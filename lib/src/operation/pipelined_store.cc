@@ -24,14 +24,6 @@ namespace {
 /// The SQLSTATE lock_not_available: a wait was longer than lock_timeout.
 constexpr std::string_view kLockTimeout = "55P03";
 
-/// The number of a key's lock: the last 8 bytes of the hash. (The first may be a time.)
-std::int64_t lock_of(const std::string& hash) {
-  std::uint64_t last = 0;
-  for (const char byte : hash.substr(hash.size() - 8))
-    last = last << 8U | static_cast<unsigned char>(byte);
-  return static_cast<std::int64_t>(last);
-}
-
 class PipelinedStore final : public OperationStore {
  public:
   PipelinedStore(Transaction& tx, const Request& request)

@@ -65,6 +65,13 @@ std::string key_hash(const Operation& operation) {
   return uuid_time(operation.key) + ulid_time(operation.key) + hash.finish();
 }
 
+std::int64_t lock_of(std::string_view key_hash) {
+  std::uint64_t last = 0;
+  for (const char byte : key_hash.substr(key_hash.size() - 8))
+    last = last << 8U | static_cast<unsigned char>(byte);
+  return static_cast<std::int64_t>(last);
+}
+
 std::string handle_text(std::string_view key_hash, std::string_view secret) {
   std::string text;
   append_base64url(text, std::string{key_hash}.append(secret));

@@ -1,6 +1,7 @@
 // The record of an operation: what it is kept under, what it answers, what is stored.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@ namespace outseal::operation {
 /// What a record is kept under: SHA-256 over scope, principal and key, behind the key's own 48 bits
 /// of time (6 bytes, big-endian) if it is a UUIDv7 or a ULID. The raw key is a client's secret.
 std::string key_hash(const Operation& operation);
+
+/// The number of the lock of a key's record (PostgreSQL): of its last 8 bytes, which are random.
+std::int64_t lock_of(std::string_view key_hash);
 
 /// The name of a record that a client is given in place of its key: base64url, without padding, of
 /// the key's hash and 16 random bytes.

@@ -12,6 +12,7 @@
 #include "sql/journal.h"
 #include "sql/migration.h"
 #include "sql/operation.h"
+#include "sql/operation_status.h"
 #include "sql/parked.h"
 #include "sql/retention.h"
 #include "sql/status.h"
@@ -172,6 +173,10 @@ std::vector<Case> service_cases() {
   return {
       {"find_operation", sql::kFindOperation, {hash}, {"idempotency_pk"}},
       {"claim_operation", sql::kClaimOperation, {"1", hash}, {"idempotency_pk"}},
+      {"read_operation_status",
+       sql::kReadOperationStatus,
+       {hash, "1"},
+       {"idempotency_pk", "effect_name_unique"}},
       {"delete_expired_operation", sql::kDeleteExpiredOperation, {hash}, {"idempotency_pk"}},
       {"purge_operations",
        sql::kPurgeOperations,
