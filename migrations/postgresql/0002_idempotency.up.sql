@@ -152,8 +152,8 @@ CREATE TABLE outseal.effect (
   CONSTRAINT effect_name_unique UNIQUE (operation, name),
   CONSTRAINT effect_operation_length CHECK (octet_length(operation) IN (32, 38)),
   CONSTRAINT effect_request_hash_length CHECK (octet_length(request_hash) = 32),
-  -- The reconciler reads them all.
-  CONSTRAINT effect_texts_length CHECK (octet_length(name) BETWEEN 1 AND 255
+  -- The reconciler reads them all. (BETWEEN would come back from a dump with other brackets.)
+  CONSTRAINT effect_texts_length CHECK (octet_length(name) >= 1 AND octet_length(name) <= 255
     AND octet_length(provider) <= 255 AND octet_length(provider_key) <= 255
     AND octet_length(policies) <= 255 AND octet_length(external_ref) <= 1024
     AND octet_length(decided_by) <= 1024 AND octet_length(evidence) <= 16384),
