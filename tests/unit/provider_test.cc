@@ -57,7 +57,8 @@ TEST_CASE("a provider that is not known promises nothing") {
 TEST_CASE("a profile is read from JSON, and whatever is not as it should be is named") {
   const ProviderProfile read = parse_provider_profile(
       R"({"name": "bank", "replays": "success", "window": 3600, "margin": 60,
-          "absence_after": 30, "max_in_flight": 20, "cancels_by_key": true, "source": "contract"})");
+          "absence_after": 30, "max_in_flight": 20, "cancels_by_key": true,
+          "source": "contract"})");
   CHECK(read.name == "bank");
   CHECK(read.replays == Replays::success);
   CHECK(read.window == 1h);

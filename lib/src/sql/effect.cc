@@ -65,6 +65,11 @@ EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
   return row;
 }
 
+// Columns of an effect `e`, as read_effect() reads them.
+#define OUTSEAL_EFFECT_COLUMNS                                                           \
+  "e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response, e.attempts," \
+  " e.request_hash, e.provider, e.provider_key, e.policies, e.compensation, e.version,"  \
+  " e.first_sent_at, e.last_sent_at"
 #define OUTSEAL_OPEN_EFFECT(operation)                                         \
   "EXISTS (SELECT 1 FROM main.outseal_effect o WHERE o.operation = " operation \
   " AND o.state IN ('intended', 'unknown', 'disputed'))"
@@ -79,9 +84,7 @@ const Text kFindOperationView{
         "SELECT ?2, coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
         ", i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
         " i.lease_owner, i.lease_until, i.status, CASE WHEN i.purge_at > ?2 THEN i.body END,"
-        " i.content_type, i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
-        " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
-        " e.version, e.first_sent_at, e.last_sent_at FROM main.outseal_idempotency i"
+        " i.content_type, i.reply_headers, " OUTSEAL_EFFECT_COLUMNS " FROM main.outseal_idempotency i"
         " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash"
         " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id",
     .postgres =
@@ -91,9 +94,7 @@ const Text kFindOperationView{
         " i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
         " i.lease_owner, coalesce(i.lease_until, i.created_at), i.status,"
         " CASE WHEN i.purge_at > clock_timestamp() THEN i.body END, i.content_type,"
-        " i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response,"
-        " e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, e.compensation,"
-        " e.version, e.first_sent_at, e.last_sent_at FROM outseal.idempotency i"
+        " i.reply_headers, " OUTSEAL_EFFECT_COLUMNS " FROM outseal.idempotency i"
         " LEFT JOIN outseal.effect e ON e.operation = i.key_hash"
         " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = $1 ORDER BY e.id"};
 
