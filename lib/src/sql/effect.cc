@@ -84,8 +84,9 @@ const Text kFindOperationView{
         "SELECT ?2, coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
         ", i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
         " i.lease_owner, i.lease_until, i.status, CASE WHEN i.purge_at > ?2 THEN i.body END,"
-        " i.content_type, i.reply_headers, " OUTSEAL_EFFECT_COLUMNS " FROM main.outseal_idempotency i"
-        " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash"
+        " i.content_type, i.reply_headers, " OUTSEAL_EFFECT_COLUMNS
+        " FROM main.outseal_idempotency i LEFT JOIN main.outseal_effect e"
+        " ON e.operation = i.key_hash"
         " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id",
     .postgres =
         "SELECT clock_timestamp(), coalesce(i.expires_at <= clock_timestamp(), false)"

@@ -105,12 +105,19 @@ std::string records(const Site& site) {
 TEST_CASE("a key's hash is the library's, in every language") {
   const Site site;
   const Client client{site};
-  for (const std::string key :
-       {"order 7", "", "0189dc1a-5b6e-7cc2-8f43-2f1d6c5a0b11",
-        "0189DC1A-5B6E-7CC2-8F43-2F1D6C5A0B11", "0189dc1a-5b6e-4cc2-8f43-2f1d6c5a0b11",
-        "0189dc1a-5b6e-7cc2-cf43-2f1d6c5a0b11", "01ARZ3NDEKTSV4RRFFQ69G5FAV",
-        "01arz3ndektsv4rrffq69g5fav", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ",
-        "01ARZ3NDEKTSV4RRFFQ69G5FAI", "ключ"}) {
+  const std::vector<std::string> keys{"order 7",
+                                      "",
+                                      "0189dc1a-5b6e-7cc2-8f43-2f1d6c5a0b11",
+                                      "0189DC1A-5B6E-7CC2-8F43-2F1D6C5A0B11",
+                                      "0189dc1a-5b6e-4cc2-8f43-2f1d6c5a0b11",
+                                      "0189dc1a-5b6e-7cc2-cf43-2f1d6c5a0b11",
+                                      "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+                                      "01arz3ndektsv4rrffq69g5fav",
+                                      "81ARZ3NDEKTSV4RRFFQ69G5FAV",
+                                      "7ZZZZZZZZZZZZZZZZZZZZZZZZZ",
+                                      "01ARZ3NDEKTSV4RRFFQ69G5FAI",
+                                      "ключ"};
+  for (const std::string& key : keys) {
     INFO(key);
     const Operation same{.scope = "payments", .principal = "shöp", .key = key, .fingerprint = {}};
     CHECK(client.ask("SELECT encode(outseal.key_hash('payments', 'shöp', '" + key + "'), 'hex')") ==
@@ -357,4 +364,30 @@ TEST_CASE("of 8 clients that begin a key at once, one has it") {
   CHECK(begun + others == 8 * 2 * kKeys);
   CHECK(site.ask("SELECT sum(fence) FROM outseal.idempotency") == std::to_string(begun.load()));
   CHECK(site.ask("SELECT count(*) FROM outseal.idempotency") == std::to_string(kKeys));
+}
+
+TEST_CASE("a row policy keeps services apart: no answer, hash or fence of another one is shown") {
+  const Site site;
+  const Client client{site};
+  CHECK(client.field("answer", begin("a")) == "begun");
+  client.field("step", Charge{.key = "a"}.begin());
+  site.ask(
+      "ALTER TABLE outseal.idempotency ENABLE ROW LEVEL SECURITY;"
+      "CREATE POLICY other ON outseal.idempotency TO the_producer USING (scope = 'other');"
+      "ALTER TABLE outseal.effect ENABLE ROW LEVEL SECURITY;"
+      "CREATE POLICY other ON outseal.effect TO the_producer USING (EXISTS"
+      " (SELECT FROM outseal.idempotency i WHERE i.key_hash = operation))");
+  const std::string before = records(site);
+  // Not by a connection of outseal's own, which takes what is hidden for an error.
+  const auto session = site.session("the_producer");
+  const auto ask = [&](const std::string& sql) {
+    std::string value;
+    *session << sql, soci::into(value);
+    return value;
+  };
+  CHECK(ask("SELECT answer || coalesce(fence::text, '') FROM outseal." + begin("a")) ==
+        "in_progress");
+  CHECK(ask("SELECT state FROM outseal.operation_status(" + key_of("a") + ")") == "absent");
+  CHECK(ask("SELECT count(*)::text FROM outseal.effect") == "0");
+  CHECK(records(site) == before);
 }
