@@ -11,7 +11,7 @@ build=(g++ cmake ninja-build libsoci-dev libboost-dev libsqlite3-dev libpq-dev l
        libcli11-dev libspdlog-dev libtomlplusplus-dev libsimdjson-dev nlohmann-json3-dev sqlite3
        libcurl4-openssl-dev libnats-dev pkg-config libcpp-httplib-dev)
 tests=("${build[@]}" doctest-dev clang libclang-rt-14-dev clang-tidy clang-format
-       postgresql pgbouncer nats-server groff-base dpkg-dev)
+       postgresql pgbouncer nats-server groff-base dpkg-dev python3-psycopg2)
 
 case "${1:-}" in
   build) wanted=("${build[@]}") ;;

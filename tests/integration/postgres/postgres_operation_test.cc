@@ -358,3 +358,21 @@ TEST_CASE("of 8 clients that begin a key at once, one has it") {
   CHECK(site.ask("SELECT sum(fence) FROM outseal.idempotency") == std::to_string(begun.load()));
   CHECK(site.ask("SELECT count(*) FROM outseal.idempotency") == std::to_string(kKeys));
 }
+
+TEST_CASE("a row policy keeps services apart: no answer, hash or fence of another one is shown") {
+  const Site site;
+  const Client client{site};
+  CHECK(client.field("answer", begin("a")) == "begun");
+  client.field("step", Charge{.key = "a"}.begin());
+  site.ask(
+      "ALTER TABLE outseal.idempotency ENABLE ROW LEVEL SECURITY;"
+      "CREATE POLICY other ON outseal.idempotency TO the_producer USING (scope = 'other');"
+      "ALTER TABLE outseal.effect ENABLE ROW LEVEL SECURITY;"
+      "CREATE POLICY other ON outseal.effect TO the_producer USING (EXISTS"
+      " (SELECT FROM outseal.idempotency i WHERE i.key_hash = operation))");
+  const std::string before = records(site);
+  CHECK(client.field("answer || coalesce(fence::text, '')", begin("a")) == "in_progress");
+  CHECK(client.field("state", "operation_status(" + key_of("a") + ")") == "absent");
+  CHECK(client.ask("SELECT count(*)::text FROM outseal.effect") == "0");
+  CHECK(records(site) == before);
+}
