@@ -206,7 +206,7 @@ TEST_CASE("the lease is renewed in the background while a call runs") {
       long until_ms = 0;
       *other << in_dialect(*other, other->get_backend_name() == "sqlite3"
                                        ? "SELECT lease_until FROM outseal_idempotency"
-                                       : "SELECT extract(epoch FROM lease_until) * 1000"
+                                       : "SELECT (extract(epoch FROM lease_until) * 1000)::bigint"
                                          " FROM outseal_idempotency"),
           soci::into(until_ms);
       return until_ms;

@@ -10,6 +10,7 @@
 // If the connection is lost while a change is committed, nobody knows whether it was: the attempt
 // ends there, and nothing outside is done. The next one finds out.
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -21,6 +22,7 @@
 #include "sql/effect.h"
 #include "sql/effect_functions.h"
 #include "sql/own_transaction.h"
+#include "store/observed.h"
 #include "store/transaction.h"
 
 namespace outseal::operation {
@@ -41,9 +43,11 @@ class PostgresEffectStore final : public EffectStore {
     const auto impl = connect();
     sql::Connection& connection = *impl->connection;
     failpoint("effect.before_take_over");
-    const bool taken = commits(connection, "begin", [&] {
-      return sql::take_over_operation(connection, {id.key_hash, fence, id.owner, lease}, idle)
-          .has_value();
+    bool taken = false;
+    const Milliseconds least = mutant("lease_ignored") ? -std::chrono::hours{24} : idle;
+    commit_alone(connection, "begin", [&] {
+      taken = sql::take_over_operation(connection, {id.key_hash, fence, id.owner, lease}, least)
+                  .has_value();
     });
     if (!taken) return std::nullopt;
     failpoint("effect.after_take_over");
@@ -61,9 +65,8 @@ class PostgresEffectStore final : public EffectStore {
     const auto impl = connect();
     sql::Connection& connection = *impl->connection;
     try {
-      commits(connection, "effect", [&] {
+      commit_alone(connection, "effect", [&] {
         advance.fence ? go_on(connection, id, advance) : begin(connection, id, advance);
-        return true;
       });
     } catch (const Error& error) {
       if (!sql::is_overtaken(error)) throw;
@@ -114,18 +117,28 @@ class PostgresEffectStore final : public EffectStore {
 
   /// Runs a statement that is a commit of its own.
   template <typename Body>
-  static bool commits(sql::Connection& connection, std::string_view caller, Body&& body) {
-    try {
-      return body();
-    } catch (const Error& error) {
-      if (!connection.lost() && error.code() != ErrorCode::unreachable) throw;
-      throw Error{ErrorCode::commit_in_doubt,
-                  caller,
-                  "the connection was lost while the attempt was recorded: " + error.message(),
-                  {.hint = "nothing was sent: connect again and make another attempt with the same"
-                           " key, which finds out",
-                   .detail_code = error.detail_code()}};
-    }
+  void commit_alone(sql::Connection& connection, std::string_view caller, Body&& body) const {
+    CommitCall seen;
+    store::observed(options_.execute.observer, seen, [&] {
+      try {
+        body();
+      } catch (const Error& error) {
+        if (!connection.lost() && error.code() != ErrorCode::unreachable) throw;
+        throw Error{ErrorCode::commit_in_doubt,
+                    caller,
+                    "the connection was lost while the attempt was recorded: " + error.message(),
+                    {.hint = "nothing was sent: connect again and make another attempt with the"
+                             " same key, which finds out",
+                     .detail_code = error.detail_code()}};
+      }
+    });
+  }
+
+  /// The fence to be shown.
+  static std::int64_t shown(sql::Connection& connection, const OperationId& id,
+                            std::int64_t fence) {
+    if (!mutant("no_fence")) return fence;
+    return sql::find_operation_view(connection, id.key_hash).fence;
   }
 
   static void begin(sql::Connection& connection, const OperationId& id, const Advance& advance) {
@@ -146,7 +159,7 @@ class PostgresEffectStore final : public EffectStore {
   static void go_on(sql::Connection& connection, const OperationId& id, const Advance& advance) {
     sql::advance_operation(connection,
                            {.key_hash = id.key_hash,
-                            .fence = *advance.fence,
+                            .fence = shown(connection, id, *advance.fence),
                             .owner = advance.give_back ? std::string_view{} : id.owner,
                             .lease = advance.lease},
                            advance);
@@ -166,8 +179,8 @@ class PostgresEffectStore final : public EffectStore {
     const sql::NewRecord record = record_of(ending.id, reply);
     try {
       if (ending.fence) {
-        sql::Statement& finish =
-            sql::finish_operation(connection, record, *ending.fence, ending.settled);
+        sql::Statement& finish = sql::finish_operation(
+            connection, record, shown(connection, ending.id, *ending.fence), ending.settled);
         const sql::StatementScope use{finish};
         const std::array first{&finish};
         impl.commit(first);
