@@ -295,10 +295,9 @@ TEST_CASE("options out of range are named, all at once") {
 
 #ifdef OUTSEAL_FAULTS
 TEST_CASE("each guard of the front door is missed") {
-  CHECK_FALSE(test::passes_with_mutant("front_may_be_cached",
-                                       "what is no reply is a problem*"));
-  CHECK_FALSE(test::passes_with_mutant("front_mismatch_conflicts",
-                                       "what is no reply is a problem*"));
+  CHECK_FALSE(test::passes_with_mutant("front_may_be_cached", "what is no reply is a problem*"));
+  CHECK_FALSE(
+      test::passes_with_mutant("front_mismatch_conflicts", "what is no reply is a problem*"));
   CHECK_FALSE(
       test::passes_with_mutant("front_no_rate", "a principal gets as many new keys as it may*"));
   CHECK_FALSE(
