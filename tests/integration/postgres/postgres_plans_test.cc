@@ -9,6 +9,7 @@
 #include "integration/postgres/postgres_fixture.h"
 #include "integration/postgres/postgres_planner.h"
 #include "sql/check.h"
+#include "sql/effect.h"
 #include "sql/journal.h"
 #include "sql/migration.h"
 #include "sql/operation.h"
@@ -173,6 +174,14 @@ std::vector<Case> service_cases() {
       {"find_operation", sql::kFindOperation, {hash}, {"idempotency_pk"}},
       {"claim_operation", sql::kClaimOperation, {"1", hash}, {"idempotency_pk"}},
       {"delete_expired_operation", sql::kDeleteExpiredOperation, {hash}, {"idempotency_pk"}},
+      {"find_operation_view",
+       sql::kFindOperationView,
+       {hash},
+       {"idempotency_pk", "effect_name_unique"}},
+      {"find_left_operation",
+       sql::kFindLeftOperation,
+       {"'payments'", "0"},
+       {"idempotency_purge", "effect_name_unique"}},
       {"purge_operations",
        sql::kPurgeOperations,
        {now, "500"},
