@@ -83,10 +83,11 @@ const Text kFindOperationView{
     .sqlite =
         "SELECT ?2, coalesce(i.expires_at <= ?2, 0) AND NOT " OUTSEAL_OPEN_EFFECT("i.key_hash")
         ", i.state, i.fingerprint, i.fingerprint_version, i.handle, i.fence, i.attempts,"
-        " i.lease_owner, i.lease_until, i.status, CASE WHEN i.purge_at > ?2 THEN i.body END,"
-        " i.content_type, i.reply_headers, " OUTSEAL_EFFECT_COLUMNS
-        " FROM main.outseal_idempotency i LEFT JOIN main.outseal_effect e"
-        " ON e.operation = i.key_hash"
+        " i.lease_owner, coalesce(i.lease_until, i.created_at), i.status,"
+        " CASE WHEN i.purge_at > ?2 THEN i.body END, i.content_type, i.reply_headers,"
+        " " OUTSEAL_EFFECT_COLUMNS
+        " FROM main.outseal_idempotency i"
+        " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash"
         " AND i.state IN ('in_progress', 'unknown') WHERE i.key_hash = ?1 ORDER BY e.id",
     .postgres =
         "SELECT clock_timestamp(), coalesce(i.expires_at <= clock_timestamp(), false)"
@@ -122,9 +123,11 @@ const Text kFindLeftOperation{
     .name = "find_left_operation",
     .sqlite =
         "SELECT i.key_hash, i.fence FROM main.outseal_idempotency i"
-        " WHERE i.state IN ('in_progress', 'unknown') AND i.scope = ?1 AND i.lease_until <= ?2"
+        " WHERE i.state IN ('in_progress', 'unknown') AND i.scope = ?1"
+        " AND coalesce(i.lease_until, i.created_at) <= ?2"
         " AND NOT EXISTS (SELECT 1 FROM main.outseal_effect e WHERE e.operation = i.key_hash"
-        " AND e.state IN ('unknown', 'disputed')) ORDER BY i.lease_until LIMIT 1",
+        " AND e.state IN ('unknown', 'disputed'))"
+        " ORDER BY coalesce(i.lease_until, i.created_at) LIMIT 1",
     .postgres =
         "SELECT i.key_hash, i.fence FROM outseal.idempotency i WHERE i.purge_at IS NULL"
         " AND i.state IN ('in_progress', 'unknown') AND i.scope = $1"
