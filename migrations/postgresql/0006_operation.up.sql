@@ -255,7 +255,13 @@ BEGIN
     RAISE EXCEPTION 'an operation does not finish as %', coalesce(state, 'NULL')
       USING ERRCODE = 'invalid_parameter_value', HINT = 'give succeeded or failed';
   END IF;
-  PERFORM outseal.require_fence(operation, fence);
+  UPDATE outseal.idempotency i SET state = finish_operation.state, status = finish_operation.status,
+    body = finish_operation.body, content_type = finish_operation.content_type,
+    reply_headers = finish_operation.reply_headers, completed_at = now,
+    purge_at = now + least(response_retention, key_retention), expires_at = now + key_retention,
+    lease_until = NULL, lease_owner = NULL
+  WHERE i.key_hash = operation AND i.fence = finish_operation.fence AND i.state = 'in_progress';
+  IF NOT FOUND THEN PERFORM outseal.require_fence(operation, fence); END IF;
   SELECT e.name INTO unsettled FROM outseal.effect e
   WHERE e.operation = finish_operation.operation
     AND e.state IN ('intended', 'unknown', 'disputed') LIMIT 1;
@@ -264,12 +270,6 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', SCHEMA = 'outseal', TABLE = 'effect',
         CONSTRAINT = 'operation_effects_are_settled', HINT = 'call begin_effect until it is';
   END IF;
-  UPDATE outseal.idempotency i SET state = finish_operation.state, status = finish_operation.status,
-    body = finish_operation.body, content_type = finish_operation.content_type,
-    reply_headers = finish_operation.reply_headers, completed_at = now,
-    purge_at = now + least(response_retention, key_retention), expires_at = now + key_retention,
-    lease_until = NULL, lease_owner = NULL
-  WHERE i.key_hash = operation;
 END
 $$;
 REVOKE ALL ON FUNCTION outseal.finish_operation(

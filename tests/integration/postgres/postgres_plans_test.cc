@@ -9,6 +9,7 @@
 #include "integration/postgres/postgres_fixture.h"
 #include "integration/postgres/postgres_planner.h"
 #include "sql/check.h"
+#include "sql/effect.h"
 #include "sql/journal.h"
 #include "sql/migration.h"
 #include "sql/operation.h"
@@ -178,6 +179,14 @@ std::vector<Case> service_cases() {
        {hash, "1"},
        {"idempotency_pk", "effect_name_unique"}},
       {"delete_expired_operation", sql::kDeleteExpiredOperation, {hash}, {"idempotency_pk"}},
+      {"find_operation_view",
+       sql::kFindOperationView,
+       {hash},
+       {"idempotency_pk", "effect_name_unique"}},
+      {"find_left_operation",
+       sql::kFindLeftOperation,
+       {"'payments'", "0"},
+       {"idempotency_purge", "effect_name_unique"}},
       {"purge_operations",
        sql::kPurgeOperations,
        {now, "500"},
