@@ -80,7 +80,8 @@ class Plan {
 
   void run_operation(const Point* point) {
     key_ = plan_.text() + " " + std::to_string(tally_.operations++);
-    const std::int64_t before = number("SELECT coalesce(max(id), 0) FROM outseal_effect");
+    const std::int64_t before =
+        number(*store_.session(), "SELECT coalesce(max(id), 0) FROM outseal_effect");
     End end = fork_attempt(point, false);
     if (point == nullptr) first_trace_ = read_trace();
     if (end == End::finished && point != nullptr) violation("the process was not killed");
@@ -173,16 +174,17 @@ class Plan {
       violation("finished with " + std::to_string(effects) + " effects");
     if (end == End::unknown && unknown != 1) violation("unknown, but no effect is");
     const auto listed = number(
+        *session,
         "SELECT count(*) FROM outseal_idempotency WHERE state IN ('in_progress', 'unknown')");
     if (listed != static_cast<std::int64_t>(tally_.unknown)) violation("a leftover is not listed");
-    if (number("SELECT count(*) FROM outseal_outbox") != static_cast<std::int64_t>(tally_.finished))
+    if (number(*session, "SELECT count(*) FROM outseal_outbox") !=
+        static_cast<std::int64_t>(tally_.finished))
       violation("finished operations and events differ");
   }
 
-  std::int64_t number(const std::string& sql) const {
-    const auto session = store_.session();
+  static std::int64_t number(soci::session& session, const std::string& sql) {
     long long value = 0;
-    *session << in_dialect(session->get_backend_name() == "sqlite3" ? "sqlite" : "postgresql", sql),
+    session << in_dialect(session.get_backend_name() == "sqlite3" ? "sqlite" : "postgresql", sql),
         soci::into(value);
     return value;
   }
