@@ -18,7 +18,7 @@ enum class ErrorCode {
   conflict,          ///< Another transaction won: busy, locked, deadlock, serialization failure.
   commit_in_doubt,   ///< The outcome of a COMMIT is unknown.
   foreign_commit,    ///< The service committed a Transaction by other means than its commit().
-  lease_lost,        ///< Another relay leads this subscription now.
+  lease_lost,        ///< Another relay leads, or another attempt has the operation.
   schema_missing,    ///< The database has no outseal schema.
   schema_mismatch,   ///< The schema is older or newer than this binary, or was edited.
   constraint,        ///< A database constraint refused a row, for example a reused event id.
