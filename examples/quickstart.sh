@@ -226,7 +226,9 @@ readonly clients=4 payments_of_a_client=12
 # A port that nobody listens on.
 free_port() {
   local port
-  until port=$(shuf -n 1 -i 20000-32000) && ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  until port=$(shuf -n 1 -i 20000-32000) && ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+    :
+  done
   echo "$port"
 }
 

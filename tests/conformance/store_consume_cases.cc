@@ -251,42 +251,6 @@ TEST_CASE("take() is bounded in bytes, and returns one event in any case") {
   CHECK(take(tx, kStream, {.bytes_max = 2'100}).empty());
 }
 
-TEST_CASE("workers that consume at once share the events, each once and in order") {
-  ConsumeShop shop;
-  shop.fill(1, 120);
-  std::vector<std::thread> workers;
-  workers.reserve(3);
-  for (int i = 0; i < 3; ++i)
-    workers.emplace_back([&, i] {
-      std::unique_ptr<soci::session> own;
-      ConsumeOptions options = to_the_end();
-      options.take.events_max = 1 + static_cast<std::size_t>(i) * 4;
-      std::ignore = consume(
-          [&]() -> Session {
-            own = shop.store->session();
-            return *own;
-          },
-          kStream,
-          [&](Transaction&, const InboxEvent& event) {
-            ConsumeShop::apply(*own, event.position.value());
-            if (event.position == Position{50}) throw std::runtime_error{"poison"};
-          },
-          options);
-    });
-  for (std::thread& worker : workers) worker.join();
-  const auto effects = shop.effects();
-  std::set<long> seen{effects.begin(), effects.end()};
-  CHECK(seen.size() == effects.size());
-  // Behind event 50: all later ones of its key.
-  std::size_t behind = 0;
-  for (std::uint64_t n = 51; n <= 120; ++n)
-    behind += ConsumeShop::key_of(n) == ConsumeShop::key_of(50) ? 1 : 0;
-  CHECK(effects.size() == 120 - 1 - behind);
-  CHECK(shop.parked().size() == 1 + behind);
-  CHECK(std::is_sorted(effects.begin(), effects.end()));
-  CHECK(shop.number("SELECT count(*) FROM outseal_inbox_attempt WHERE state = 'trying'") == 0);
-}
-
 TEST_CASE("the loop opens a new connection when one is lost, and throws what has to be fixed") {
   ConsumeShop shop;
   shop.fill(1, 6);

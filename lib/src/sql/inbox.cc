@@ -136,6 +136,9 @@ void insert_inbox_position(Connection& connection, std::string_view stream) {
 // to the end of their transactions.
 const Text kLockInboxCursor{
     .name = "lock_inbox_cursor",
+    .postgres = "SELECT FROM outseal.inbox_cursor WHERE stream = $1 FOR UPDATE"};
+const Text kReadInboxCursor{
+    .name = "read_inbox_cursor",
     .sqlite =
         "SELECT c.position, coalesce((SELECT t.position FROM main.outseal_inbox_tail t"
         " WHERE t.stream = ?1), 0), c.tried_to, EXISTS (SELECT 1 FROM main.outseal_inbox_attempt a"
@@ -145,15 +148,18 @@ const Text kLockInboxCursor{
         "SELECT c.position, coalesce((SELECT t.position FROM outseal.inbox_tail t"
         " WHERE t.stream = $1), 0), c.tried_to, EXISTS (SELECT 1 FROM outseal.inbox_attempt a"
         " WHERE a.stream = $1 AND a.state IN ('parked', 'queued'))::int"
-        " FROM outseal.inbox_cursor c WHERE c.stream = $1 FOR UPDATE"};
+        " FROM outseal.inbox_cursor c WHERE c.stream = $1"};
 
 std::optional<InboxCursor> lock_inbox_cursor(Connection& connection, std::string_view stream) {
+  // In a statement of its own. One that has waited for the lock sees the locked row as it is now,
+  // but everything beside it as it was before: what was just parked would be missed.
+  if (connection.pipelines()) run(connection, kLockInboxCursor, stream);
   const auto read = [](Columns& columns) {
     InboxCursor cursor;
     columns >> cursor.taken >> cursor.put >> cursor.tried_to >> cursor.has_parked;
     return cursor;
   };
-  return find_row(connection, kLockInboxCursor, read, stream);
+  return find_row(connection, kReadInboxCursor, read, stream);
 }
 
 // stream

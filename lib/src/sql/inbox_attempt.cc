@@ -158,7 +158,7 @@ bool park_attempt(Connection& connection, std::string_view stream, const EventId
   return true;
 }
 
-// stream, position
+// stream, position. An attempt at it may have begun before its key was blocked.
 const Text kParkBehind{
     .name = "park_behind",
     .sqlite =
@@ -167,14 +167,18 @@ const Text kParkBehind{
         "  FROM main.outseal_inbox_attempt a WHERE a.stream = ?1 AND a.key = e.key"
         "  AND a.state IN ('parked', 'queued') AND a.state = 'parked')"
         " THEN 'parked' ELSE 'queued' END, 'behind', " OUTSEAL_LITE_NOW
-        " FROM main.outseal_inbox_event e WHERE e.stream = ?1 AND e.position = ?2",
+        " FROM main.outseal_inbox_event e WHERE e.stream = ?1 AND e.position = ?2"
+        " ON CONFLICT (stream, event_id) DO UPDATE SET state = excluded.state, cause = 'behind',"
+        " attempt_id = '', changed_at = excluded.changed_at",
     .postgres =
         "INSERT INTO outseal.inbox_attempt (stream, event_id, position, key, state, cause,"
         " changed_at) SELECT e.stream, e.event_id, e.position, e.key, CASE WHEN EXISTS (SELECT 1"
         "  FROM outseal.inbox_attempt a WHERE a.stream = $1 AND a.key = e.key"
         "  AND a.state IN ('parked', 'queued') AND a.state = 'parked')"
         " THEN 'parked' ELSE 'queued' END, 'behind', clock_timestamp()"
-        " FROM outseal.inbox_event e WHERE e.stream = $1 AND e.position = $2"};
+        " FROM outseal.inbox_event e WHERE e.stream = $1 AND e.position = $2"
+        " ON CONFLICT (stream, event_id) DO UPDATE SET state = excluded.state, cause = 'behind',"
+        " attempt_id = NULL, changed_at = excluded.changed_at"};
 
 bool park_behind(Connection& connection, std::string_view stream, Position position) {
   return run(connection, kParkBehind, stream, position) == 1;

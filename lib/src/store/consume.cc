@@ -291,7 +291,9 @@ std::optional<store::HandlerFailure> Consumer::handle(const Next& next) {
   // The whole batch is behind us, even if a stop has cut it short.
   if (next.attempts == 0) page.from.tried_to = Position{};
   const std::size_t behind = store::take_page(connection, stream_, page, count);
-  if (next.attempts > 0 && !page.queued) sql::finish_attempt(connection, stream_, next.event.id);
+  // Not one that stands behind another by now.
+  if (next.attempts > 0 && !page.queued && count > 0)
+    sql::finish_attempt(connection, stream_, next.event.id);
   failpoint("consume.before_commit");
   try {
     tx.commit();

@@ -5,6 +5,8 @@
 
 #include "integration/postgres/postgres_site.h"
 #include "sql/connection.h"
+#include "sql/log.h"
+#include "support/pgbouncer.h"
 
 namespace outseal::test {
 namespace {
@@ -339,6 +341,60 @@ TEST_CASE("who is not let in learns which session has the turn") {
   INFO(paused.output);
   CHECK(paused.code == 3);
   CHECK(paused.says("user the_reconciler, application \"the slow one\""));
+}
+
+TEST_CASE("rows that a policy hides from a program are an error, never a silence") {
+  if (skipped_without_postgres()) return;
+  const Site site;
+  site.ask(
+      "SELECT outseal.append('seen', 'k', 'x', '{}'::text),"
+      " outseal.append('hidden', 'k', 'x', '{}'::text)");
+  const auto connected = sql::open(Url::parse("--db", site.url("the_relay")));
+  site.ask(
+      "ALTER TABLE outseal.outbox ENABLE ROW LEVEL SECURITY;"
+      "CREATE POLICY only_seen ON outseal.outbox USING (topic = 'seen')");
+  const auto check_refused = [](const Ended& ended) {
+    INFO(ended.output);
+    CHECK(ended.code == 3);
+    for (const std::string said : {"outseal.outbox", "only_seen", "BYPASSRLS"})
+      CHECK(ended.says(said));
+  };
+  check_refused(site.drill.drain(site.url("the_relay"), "main"));
+  check_refused(run_program({"outseal-reconcile", "run", "--db", site.url("the_reconciler")},
+                            site.drill.log()));
+
+  // A connection that was there before, inside and outside of a transaction.
+  const auto read = [](sql::Connection& connection) {
+    try {
+      sql::find_oldest_event(connection);
+      return std::string{"read"};
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::denied);
+      return error.hint();
+    }
+  };
+  CHECK(read(*connected).find("BYPASSRLS") != std::string::npos);
+  connected->begin(1s);
+  CHECK(read(*connected).find("BYPASSRLS") != std::string::npos);
+  connected->rollback();
+  if (pgbouncer_is_installed()) {
+    const PgBouncer pooler{site.server, 1};
+    const auto pooled = sql::open(Url::parse("--db", pooler.url(site.database, "the_relay")));
+    CHECK(read(*pooled).find("BYPASSRLS") != std::string::npos);
+    // Nothing stays behind in the session, which is lent to others.
+    soci::session other{soci::postgresql, site.server.conninfo(site.database, "the_relay") +
+                                              " port=" + std::to_string(pooler.port())};
+    std::string setting;
+    other << "SELECT current_setting('row_security')", soci::into(setting);
+    CHECK(setting == "on");
+  }
+
+  site.ask("ALTER ROLE the_relay BYPASSRLS");
+  const Ended drained = site.drill.drain(site.url("the_relay"), "main");
+  site.ask("ALTER ROLE the_relay NOBYPASSRLS");
+  INFO(drained.output);
+  CHECK(drained.code == 0);
+  CHECK(site.drill.stored("main").size() == 2);
 }
 
 }  // namespace outseal::test
