@@ -117,6 +117,7 @@ class Storm {
 
   Verdict run(std::vector<ReplayClient>& clients) {
     std::vector<std::jthread> threads;
+    threads.reserve(clients.size());
     for (ReplayClient& client : clients)
       threads.emplace_back([this, &client] {
         begin_.arrive_and_wait();

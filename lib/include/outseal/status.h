@@ -150,9 +150,11 @@ class StatusPoller {
   /// @returns what was seen last, at the latest at the deadline or when `stop` is requested.
   /// @throws Error{unreachable} if the last look failed or there was none in time; before the
   ///         deadline, any error that only a change of schema, privilege or argument cures.
-  OperationStatus wait(const OperationKey& operation, Deadline deadline, std::stop_token stop = {});
+  OperationStatus wait(const OperationKey& operation, Deadline deadline,
+                       const std::stop_token& stop = {});
   /// The same by handle.
-  OperationStatus wait(std::string_view handle, Deadline deadline, std::stop_token stop = {});
+  OperationStatus wait(std::string_view handle, Deadline deadline,
+                       const std::stop_token& stop = {});
 
  private:
   struct Impl;

@@ -84,7 +84,7 @@ struct StatusPoller::Impl {
           entries.begin(), entries.end(),
           [](const auto& left, const auto& right) { return left.second.due < right.second.due; });
       if (next != entries.end() && next->second.due <= Clock::now()) {
-        look_at(lock, next->first, stop);
+        look_at(lock, StatusOf{next->first}, stop);  // Its entry may go meanwhile.
         continue;
       }
       const auto has_come = [this, before = arrivals] { return arrivals != before; };
@@ -95,7 +95,7 @@ struct StatusPoller::Impl {
     }
   }
 
-  void look_at(std::unique_lock<std::mutex>& lock, const StatusOf which,
+  void look_at(std::unique_lock<std::mutex>& lock, const StatusOf& which,
                const std::stop_token& stop) {
     lock.unlock();
     std::optional<OperationStatus> seen;
@@ -182,12 +182,12 @@ StatusPoller::StatusPoller(SessionOpener open, const PollerOptions& options)
 StatusPoller::~StatusPoller() = default;
 
 OperationStatus StatusPoller::wait(const OperationKey& operation, Deadline deadline,
-                                   std::stop_token stop) {
+                                   const std::stop_token& stop) {
   return impl_->wait(operation::status_of("wait", operation), deadline, stop);
 }
 
 OperationStatus StatusPoller::wait(std::string_view handle, Deadline deadline,
-                                   std::stop_token stop) {
+                                   const std::stop_token& stop) {
   return impl_->wait(operation::status_of(handle), deadline, stop);
 }
 
