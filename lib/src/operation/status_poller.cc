@@ -84,14 +84,16 @@ struct StatusPoller::Impl {
           entries.begin(), entries.end(),
           [](const auto& left, const auto& right) { return left.second.due < right.second.due; });
       if (next != entries.end() && next->second.due <= Clock::now()) {
-        look_at(lock, StatusOf{next->first}, stop);  // Its entry may go meanwhile.
+        look_at(lock, StatusOf{next->first}, stop);  // A copy.
         continue;
       }
       const auto has_come = [this, before = arrivals] { return arrivals != before; };
-      if (next == entries.end())
+      if (next == entries.end()) {
         work.wait(lock, stop, has_come);
-      else
-        work.wait_until(lock, stop, next->second.due, has_come);
+      } else {
+        const Clock::time_point due = next->second.due;  // Its entry may go meanwhile.
+        work.wait_until(lock, stop, due, has_come);
+      }
     }
   }
 
