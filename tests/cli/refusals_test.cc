@@ -120,6 +120,8 @@ TEST_CASE("every refusal names a command that leads on, and the command exists")
   for (const std::string top : {"/lib/src", "/tools"})
     for (const auto& entry : fs::recursive_directory_iterator{source_folder() + top}) {
       if (entry.path().extension() != ".cc" || entry.path().filename() == "error.cc") continue;
+      // There the one who is refused is a service, and goes on by a call.
+      if (entry.path().string().find("/operation/") != std::string::npos) continue;
       const std::string file = text_of(entry.path());
       for (const Place& place : places_in(entry.path())) {
         const std::string all = with_constants(place.statement, file);
