@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "outseal/outseal.h"
+#include "support/scale.h"
 #include "support/temp_folder.h"
 
 namespace outseal::test {
@@ -60,8 +61,11 @@ class Plan {
 
   void run(std::uint64_t rounds) {
     const std::vector<Point> points = find_points();
+    // Scaled down for slow builds: every n-th point, not the same ones in each plan.
+    const std::size_t stride = std::max<std::size_t>(1, 100 / scaled(100));
     for (std::uint64_t round = 0; round < rounds; ++round)
-      for (const Point& point : points) run_operation(&point);
+      for (std::size_t at = random_() % stride; at < points.size(); at += stride)
+        run_operation(&points[at]);
   }
 
  private:

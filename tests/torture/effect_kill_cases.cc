@@ -18,17 +18,19 @@ TEST_CASE("whatever dies at whichever step, nothing is charged twice and nothing
   const std::uint64_t seed =
       given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
   CAPTURE(seed);
-  const EffectTally tally = run_effect_campaign(seed, scaled(2, 10));
+  const std::uint64_t rounds = scaled(2, 10);
+  const EffectTally tally = run_effect_campaign(seed, rounds);
   std::cout << "OUTSEAL_SEED=" << seed << ": " << tally.operations << " operations, " << tally.kills
             << " kills, " << tally.finished << " finished, " << tally.unknown
             << " left to an operator\n";
   for (const std::string& each : tally.violations) CHECK_MESSAGE(false, each);
-  CHECK(tally.kills >= scaled(1'500));
+  CHECK(tally.kills >= rounds * scaled(700));
   CHECK(tally.unknown > 0);
 }
 
 #ifdef OUTSEAL_FAULTS
 TEST_CASE("without an intent, or a wait for what is on its way, the provider's ledger shows it") {
+  if (scaled(100) < 100) return;  // Too few kills to come upon them.
   for (const char* mutant : {"no_intent_before_call", "in_flight_ignored"})
     CHECK_FALSE(passes_with_mutant(mutant, "whatever dies at whichever step*"));
 }
