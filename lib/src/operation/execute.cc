@@ -114,11 +114,7 @@ ExecuteResult execute(Session session, const Operation& operation, const Handler
       throw Error{
           ErrorCode::invalid_argument, "execute", "the handler is empty", {.hint = "give one"}};
     const std::string hash = operation::key_hash(operation);
-    auto impl = Transaction::Impl::connect(session, {.statements = options.statements,
-                                                     .named_statements = options.named_statements,
-                                                     .append_at_once = options.append_at_once,
-                                                     .isolation = options.isolation,
-                                                     .observer = options.observer});
+    auto impl = Transaction::Impl::connect(session, operation::transaction_options(options));
     // Only behind a COMMIT or a reconnect of the handler's own, whose record is still to come.
     if (operation::is_running(session, hash) && !mutant("no_running_check"))
       throw Error{ErrorCode::invalid_argument,

@@ -78,7 +78,7 @@ class PipelinedStore final : public OperationStore {
     const State state = impl_.state();
     if (state == State::in_doubt) impl_.require_open("execute");
     if (state != State::committed) return;
-    const Reply kept = storable(reply);
+    const Reply kept = storable(reply, request_.options);
     impl_.settle_foreign_commit("execute", [&](sql::Connection& beside) {
       if (sql::insert_missing_operation(beside, record_of(kept))) return;
       const auto found = sql::find_operation(beside, request_.hash);
@@ -91,16 +91,6 @@ class PipelinedStore final : public OperationStore {
 
  private:
   sql::Connection& connection() const { return *impl_.connection; }
-
-  /// A reply that breaks its limits says nothing that could be kept.
-  Reply storable(const Reply& reply) const {
-    try {
-      validate_reply(reply, request_.options);
-      return reply;
-    } catch (const Error&) {
-      return {.verdict = Verdict::final_failure, .status = 500};
-    }
-  }
 
   std::int64_t lock_;
   bool has_waited_ = false;   ///< The lock was waited for, and came.

@@ -107,12 +107,7 @@ class PostgresEffectStore final : public EffectStore {
   };
 
   std::shared_ptr<Transaction::Impl> connect() {
-    const ExecuteOptions& execute = options_.execute;
-    return Transaction::Impl::connect(session_, {.statements = execute.statements,
-                                                 .named_statements = execute.named_statements,
-                                                 .append_at_once = execute.append_at_once,
-                                                 .isolation = execute.isolation,
-                                                 .observer = execute.observer});
+    return Transaction::Impl::connect(session_, transaction_options(options_.execute));
   }
 
   /// Runs a statement that is a commit of its own.
@@ -196,16 +191,6 @@ class PostgresEffectStore final : public EffectStore {
     return true;
   }
 
-  /// A reply that breaks its limits says nothing that could be kept.
-  Reply storable(const Reply& reply) const {
-    try {
-      validate_reply(reply, options_.execute);
-      return reply;
-    } catch (const Error&) {
-      return {.verdict = Verdict::final_failure, .status = 500};
-    }
-  }
-
   /// As PipelinedStore::settle_foreign_commit().
   void settle_foreign_commit(Transaction::Impl& impl, const Ending& ending,
                              const Reply& reply) const {
@@ -214,7 +199,7 @@ class PostgresEffectStore final : public EffectStore {
     const State state = impl.state();
     if (state == State::in_doubt) impl.require_open("finish");
     if (state != State::committed) return;
-    const Reply kept = storable(reply);
+    const Reply kept = storable(reply, options_.execute);
     impl.settle_foreign_commit("finish", [&](sql::Connection& beside) {
       const sql::NewRecord record = record_of(ending.id, kept);
       if (ending.fence) {
@@ -228,9 +213,7 @@ class PostgresEffectStore final : public EffectStore {
   }
 
   sql::NewRecord record_of(const OperationId& id, const Reply& reply) const {
-    static const Operation kNone{.scope = {}, .key = {}, .fingerprint = {}};
-    return new_record(id.key_hash, id.operation != nullptr ? *id.operation : kNone, reply,
-                      options_.execute);
+    return new_record(id.key_hash, id.operation, reply, options_.execute);
   }
 
   Session session_;

@@ -133,12 +133,14 @@ std::optional<Known> look_up(sql::Connection& connection, const std::string& has
   return read_record(std::move(*record), hash, operation);
 }
 
-sql::NewRecord new_record(const std::string& hash, const Operation& operation, const Reply& reply,
+sql::NewRecord new_record(const std::string& hash, const Operation* operation, const Reply& reply,
                           const ExecuteOptions& options) {
+  static const Operation kNone{.scope = {}, .key = {}, .fingerprint = {}};
+  const Operation& of = operation != nullptr ? *operation : kNone;
   return {.key_hash = hash,
-          .scope = operation.scope,
-          .fingerprint = operation.fingerprint,
-          .fingerprint_version = operation.fingerprint_version,
+          .scope = of.scope,
+          .fingerprint = of.fingerprint,
+          .fingerprint_version = of.fingerprint_version,
           .state = reply.verdict == Verdict::success ? OperationState::succeeded
                                                      : OperationState::failed,
           .status = reply.status,
@@ -147,6 +149,23 @@ sql::NewRecord new_record(const std::string& hash, const Operation& operation, c
           .headers = headers_to_json("execute", reply.headers),
           .response_retention = options.response_retention,
           .key_retention = options.key_retention};
+}
+
+Reply storable(const Reply& reply, const ExecuteOptions& options) {
+  try {
+    validate_reply(reply, options);
+    return reply;
+  } catch (const Error&) {
+    return {.verdict = Verdict::final_failure, .status = 500};
+  }
+}
+
+TransactionOptions transaction_options(const ExecuteOptions& options) {
+  return {.statements = options.statements,
+          .named_statements = options.named_statements,
+          .append_at_once = options.append_at_once,
+          .isolation = options.isolation,
+          .observer = options.observer};
 }
 
 }  // namespace operation

@@ -47,8 +47,16 @@ std::optional<Known> look_up(sql::Connection& connection, const std::string& has
 /// What is said of a record, or of a key that is being executed.
 ExecuteResult result_of(Outcome outcome, Known known);
 
-/// What is to be recorded; views into all of these.
-sql::NewRecord new_record(const std::string& hash, const Operation& operation, const Reply& reply,
+/// What is to be recorded; views into all of these. `operation` is null for one that was resumed:
+/// its record has already what it would say.
+sql::NewRecord new_record(const std::string& hash, const Operation* operation, const Reply& reply,
                           const ExecuteOptions& options);
+
+/// What is kept of a reply after a foreign COMMIT: one that breaks its limits says nothing that
+/// could be kept.
+Reply storable(const Reply& reply, const ExecuteOptions& options);
+
+/// How an operation's transactions begin. `wait` is not for all of them.
+TransactionOptions transaction_options(const ExecuteOptions& options);
 
 }  // namespace outseal::operation

@@ -6,7 +6,7 @@
 #include "base/failpoint.h"
 #include "model/validation.h"
 #include "outseal/error.h"
-#include "store/transaction.h"
+#include "store/handler.h"
 
 namespace outseal::operation {
 namespace {
@@ -17,26 +17,23 @@ constexpr const char* kLostHint =
 constexpr const char* kConflict = "the handler met a serialization failure or deadlock";
 constexpr const char* kConflictHint = "run the whole operation again";
 
-bool is_conflict(const std::string& state) { return state == "40001" || state == "40P01"; }
+using store::is_conflict;
 
 /// A handler that runs, for as long as it does: nothing but execute() can end its transaction, and
 /// its thread cannot execute the key again on the session.
 class Running {
  public:
-  Running(Transaction::Impl& impl, const std::string& hash) : impl_{impl}, hash_{hash} {
-    impl_.in_handler = true;
+  Running(Transaction::Impl& impl, const std::string& hash)
+      : in_handler_{impl}, session_{impl.session}, hash_{hash} {
     innermost = this;
   }
-  ~Running() {
-    impl_.in_handler = false;
-    innermost = outer_;
-  }
+  ~Running() { innermost = outer_; }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
   static bool is(Session session, const std::string& hash) {
     for (const Running* one = innermost; one != nullptr; one = one->outer_)
-      if (sql::handle_of(one->impl_.session) == sql::handle_of(session) && one->hash_ == hash)
+      if (sql::handle_of(one->session_) == sql::handle_of(session) && one->hash_ == hash)
         return true;
     return false;
   }
@@ -44,7 +41,8 @@ class Running {
  private:
   static thread_local const Running* innermost;
 
-  Transaction::Impl& impl_;
+  const store::InHandler in_handler_;
+  const Session session_;
   const std::string& hash_;
   const Running* outer_ = innermost;
 };

@@ -107,13 +107,9 @@ class SqliteEffectStore final : public EffectStore {
 
  private:
   std::shared_ptr<Transaction::Impl> connect() {
-    const ExecuteOptions& execute = options_.execute;
-    return Transaction::Impl::connect(session_, {.busy_wait = execute.wait,
-                                                 .statements = execute.statements,
-                                                 .named_statements = execute.named_statements,
-                                                 .append_at_once = execute.append_at_once,
-                                                 .isolation = execute.isolation,
-                                                 .observer = execute.observer});
+    TransactionOptions options = transaction_options(options_.execute);
+    options.busy_wait = options_.execute.wait;
+    return Transaction::Impl::connect(session_, options);
   }
 
   Transaction begin() {
@@ -149,9 +145,7 @@ class SqliteEffectStore final : public EffectStore {
   }
 
   sql::NewRecord record_of(const OperationId& id, const Reply& reply) const {
-    static const Operation kNone{.scope = {}, .key = {}, .fingerprint = {}};
-    return new_record(id.key_hash, id.operation != nullptr ? *id.operation : kNone, reply,
-                      options_.execute);
+    return new_record(id.key_hash, id.operation, reply, options_.execute);
   }
 
   Session session_;

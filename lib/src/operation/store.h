@@ -46,7 +46,7 @@ class OperationStore {
 
  protected:
   sql::NewRecord record_of(const Reply& reply) const {
-    return new_record(request_.hash, request_.operation, reply, request_.options);
+    return new_record(request_.hash, &request_.operation, reply, request_.options);
   }
 
   Transaction::Impl& impl_;

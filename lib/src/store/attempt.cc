@@ -4,6 +4,7 @@
 
 #include "base/failpoint.h"
 #include "base/text.h"
+#include "store/handler.h"
 
 namespace outseal::store {
 namespace {
@@ -12,20 +13,6 @@ using State = sql::OwnTransaction::State;
 
 constexpr std::size_t kReasonBytesMax = 1'000;
 constexpr int kInsertTries = 20;
-
-bool is_conflict(const std::string& state) { return state == "40001" || state == "40P01"; }
-
-/// A handler that runs: nothing but its caller can end its transaction.
-class Running {
- public:
-  explicit Running(Transaction::Impl& impl) : impl_{impl} { impl_.in_handler = true; }
-  ~Running() { impl_.in_handler = false; }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
-
- private:
-  Transaction::Impl& impl_;
-};
 
 HandlerFailure failure_of(std::string_view reason, std::exception_ptr cause) {
   return {plain_text(reason, kReasonBytesMax), std::move(cause)};
@@ -125,7 +112,7 @@ std::optional<HandlerFailure> call_handler(Transaction& tx, std::string_view ope
   std::exception_ptr thrown;
   failpoint("consume.before_handler");
   try {
-    const Running guard{impl};
+    const InHandler guard{impl};
     handler();
   } catch (...) {
     thrown = std::current_exception();
