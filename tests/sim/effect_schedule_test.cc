@@ -27,11 +27,6 @@ namespace {
 /// With at least so many schedules each situation must have occurred.
 constexpr std::uint64_t kCoveringSchedules = 20'000;
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 struct Campaign {
   EffectCoverage coverage;
   std::uint64_t steps = 0;
@@ -75,9 +70,9 @@ constexpr const char* kName = "no schedule breaks a promise about effects";
 
 TEST_CASE("no schedule breaks a promise about effects") {
   const std::uint64_t first =
-      from_environment("OUTSEAL_SEED", std::random_device{}() % 1'000'000'000);
+      test::from_environment("OUTSEAL_SEED", std::random_device{}() % 1'000'000'000);
   const std::uint64_t count =
-      from_environment("OUTSEAL_SCHEDULES", test::scaled(100'000, 1'000'000));
+      test::from_environment("OUTSEAL_SCHEDULES", test::scaled(100'000, 1'000'000));
   const Campaign campaign = run_campaign(first, count);
   std::cout << count << " schedules from seed " << first << ", " << campaign.steps << " steps\n";
   if (campaign.failed) print_failure(*campaign.failed);

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <iostream>
 #include <mutex>
 #include <random>
@@ -26,14 +25,9 @@ namespace {
 /// once in two thousand.
 constexpr std::uint64_t kCoveringSchedules = 50'000;
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 std::uint64_t first_seed() {
   const std::uint64_t random = std::random_device{}() % 1'000'000'000;
-  return from_environment("OUTSEAL_SEED", random);
+  return test::from_environment("OUTSEAL_SEED", random);
 }
 
 struct Campaign {
@@ -85,7 +79,7 @@ void print_failure(std::uint64_t seed) {
 TEST_CASE("no schedule loses, repeats or reorders an event, gets stuck or halts without reason") {
   const std::uint64_t seed = first_seed();
   const std::uint64_t count =
-      from_environment("OUTSEAL_SCHEDULES", test::scaled(100'000, 10'000'000));
+      test::from_environment("OUTSEAL_SCHEDULES", test::scaled(100'000, 10'000'000));
   std::cout << count << " schedules, OUTSEAL_SEED=" << seed << std::endl;
   const Campaign campaign = run_campaign(seed, count, Mutant::none);
   if (!campaign.failed.empty()) {

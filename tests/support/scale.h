@@ -7,6 +7,12 @@
 
 namespace outseal::test {
 
+/// The number in the environment variable `name`, for example a seed; `otherwise` if there is none.
+inline std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
 /// True for `tests/run.sh --soak`: loops then run their long counts.
 inline bool soaking() {
   const char* text = std::getenv("OUTSEAL_SOAK");
@@ -15,9 +21,7 @@ inline bool soaking() {
 
 /// `count` times OUTSEAL_SCALE percent (100 if it is not set), at least 1.
 inline std::uint64_t scaled(std::uint64_t count) {
-  const char* text = std::getenv("OUTSEAL_SCALE");
-  const std::uint64_t percent = text == nullptr ? 100 : std::strtoull(text, nullptr, 10);
-  return std::max<std::uint64_t>(1, count * percent / 100);
+  return std::max<std::uint64_t>(1, count * from_environment("OUTSEAL_SCALE", 100) / 100);
 }
 
 /// Like scaled(), of `count_soak` while soaking.

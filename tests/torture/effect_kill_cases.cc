@@ -1,7 +1,6 @@
 // Kills at every step of operations with effects, on the database that make_store() makes.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <iostream>
 #include <random>
 #include <string>
@@ -14,9 +13,7 @@ using namespace outseal;
 using namespace outseal::test;
 
 TEST_CASE("whatever dies at whichever step, nothing is charged twice and nothing is forgotten") {
-  const char* given = std::getenv("OUTSEAL_SEED");
-  const std::uint64_t seed =
-      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  const std::uint64_t seed = from_environment("OUTSEAL_SEED", std::random_device{}());
   CAPTURE(seed);
   // A server takes several times as long for each.
   const std::uint64_t rounds = make_store()->one_writer() ? scaled(2, 20) : scaled(1, 10);
