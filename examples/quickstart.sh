@@ -244,11 +244,18 @@ keep_running() {
   done 2>/dev/null
 }
 
+# A keeper may be between two processes, its pid file still with the old one: kill until it ends.
+declare -A keepers=()
 stop_running() {
-  touch server.stop provider.stop
-  for name in server provider; do
-    [[ ! -e $name.pid ]] || kill -KILL "$(cat $name.pid)" 2>/dev/null || true
+  local name
+  for name in "${!keepers[@]}"; do
+    touch "$name.stop"
+    while kill -0 "${keepers[$name]}" 2>/dev/null; do
+      kill -KILL "$(cat "$name.pid")" 2>/dev/null || true
+      sleep 0.02
+    done
   done
+  keepers=()
 }
 
 # Each client sends each of its payments four times, two at once, and tries again as it is told to.
@@ -271,7 +278,9 @@ charge_cards() {
   local provider_port client running=()
   port=$(free_port) provider_port=$(free_port)
   keep_running provider "$bin/payments_provider" ledger.db "$provider_port" &
+  keepers[provider]=$!
   keep_running server "$bin/payments_server" payments.db "$port" "$provider_port" &
+  keepers[server]=$!
   until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.02; done
   for ((client = 1; client <= clients; ++client)); do
     send_payments "$client" &
