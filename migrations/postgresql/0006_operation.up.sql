@@ -157,11 +157,13 @@ CREATE FUNCTION outseal.claim_operation(
   owner text, lease interval) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  until CONSTANT timestamptz := outseal.lease_end(lease);
 BEGIN
   FOR turn IN 1 .. 2 LOOP
     INSERT INTO outseal.idempotency (created_at, lease_until, fence, fingerprint_version, key_hash,
       fingerprint, handle, scope, state, lease_owner)
-    VALUES (clock_timestamp(), outseal.lease_end(lease), 1, claim_operation.fingerprint_version,
+    VALUES (clock_timestamp(), until, 1, claim_operation.fingerprint_version,
       operation, claim_operation.fingerprint, claim_operation.handle, claim_operation.scope,
       'in_progress', owner)
     ON CONFLICT DO NOTHING;

@@ -15,19 +15,28 @@ CREATE FUNCTION outseal.send_effect(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  until CONSTANT timestamptz := outseal.require_fence(operation, fence);
-  now CONSTANT timestamptz := outseal.lease_end('0');
+  now CONSTANT timestamptz := clock_timestamp();
+  until timestamptz;
   sent integer;
 BEGIN
+  -- As lease_end(): what follows outside must not be forgotten.
+  IF current_setting('synchronous_commit') = 'off' THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+  -- Demands the fence and holds the record as require_fence() does, at the price of one statement.
   INSERT INTO outseal.effect (amount_minor, fence, intended_at, first_sent_at, last_sent_at,
     rerun_until, attempts, operation, request_hash, name, provider, provider_key, policies, state,
     currency, attributes)
-  VALUES (send_effect.amount_minor, send_effect.fence, now, now, until, now + rerun_for, 1,
-    send_effect.operation, send_effect.request_hash, send_effect.name, send_effect.provider,
+  SELECT send_effect.amount_minor, i.fence, now, now, i.lease_until, now + rerun_for, 1,
+    i.key_hash, send_effect.request_hash, send_effect.name, send_effect.provider,
     send_effect.provider_key, send_effect.policies, 'intended', send_effect.currency,
-    coalesce(send_effect.attributes, '{}'))
+    coalesce(send_effect.attributes, '{}')
+  FROM outseal.idempotency i
+  WHERE i.key_hash = send_effect.operation AND i.fence = send_effect.fence
+    AND i.state = 'in_progress' FOR UPDATE
   ON CONFLICT DO NOTHING;
   IF FOUND THEN RETURN 1; END IF;
+  until := outseal.require_fence(operation, fence);
   UPDATE outseal.effect e SET fence = send_effect.fence, version = e.version + 1,
     attempts = e.attempts + 1, first_sent_at = coalesce(e.first_sent_at, now),
     last_sent_at = until, rerun_until = coalesce(e.first_sent_at, now) + rerun_for
@@ -69,7 +78,11 @@ BEGIN
         HINT = 'give intended, confirmed, not_applied, failed, unknown or disputed; and open,'
           ' absent or never';
   END IF;
-  PERFORM outseal.require_fence(operation, fence);
+  -- Demands the fence and holds the record as require_fence() does, at the price of one statement.
+  WITH held AS MATERIALIZED (
+    SELECT FROM outseal.idempotency i WHERE i.key_hash = settle_effect.operation
+      AND i.fence = settle_effect.fence AND i.state = 'in_progress' FOR UPDATE
+  )
   UPDATE outseal.effect e SET state = settle_effect.state, fence = settle_effect.fence,
     version = e.version + 1, external_ref = reference, response = settle_effect.response,
     compensation = settle_effect.compensation, decided_by = settle_effect.decided_by,
@@ -79,10 +92,12 @@ BEGIN
     last_sent_at = CASE WHEN intended AND sent <> 'open' THEN NULL
                         WHEN intended AND e.last_sent_at > now THEN now ELSE e.last_sent_at END,
     rerun_until = CASE WHEN NOT never THEN e.rerun_until END
+  FROM held
   WHERE e.operation = settle_effect.operation AND e.name = settle_effect.name
     AND e.state = 'intended'
   RETURNING e.version INTO new_version;
   IF NOT FOUND THEN
+    PERFORM outseal.require_fence(operation, fence);
     RAISE EXCEPTION 'no effect % is intended', quote_literal(name)
       USING ERRCODE = 'object_not_in_prerequisite_state', SCHEMA = 'outseal', TABLE = 'effect',
         CONSTRAINT = 'effect_is_intended', HINT = 'see what is recorded: operation_status';
@@ -131,14 +146,16 @@ REVOKE ALL ON FUNCTION outseal.effect_step(timestamptz, text, timestamptz, times
   text[], text, text, interval, interval, interval, boolean) FROM PUBLIC;
 
 -- The key for the provider of an effect that was given none: a UUIDv8 of SHA-256 over operation and
--- name, each with its length before it.
+-- name, each with its length before it; behind the operation's 48 bits of time if it has them.
 CREATE FUNCTION outseal.provider_key_of(operation bytea, name text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT encode(set_byte(set_byte(h.hash, 6, get_byte(h.hash, 6) & 15 | 128), 8,
                          get_byte(h.hash, 8) & 63 | 128), 'hex')::uuid::text
-  FROM (SELECT substr(sha256(int8send(octet_length(operation)) || operation
-    || int8send(octet_length(name)) || convert_to(name, 'UTF8')), 1, 16)) AS h (hash)
+  FROM (SELECT substr(operation, 1, greatest(octet_length(operation) - 32, 0)) AS time) t,
+    LATERAL (SELECT t.time || substr(sha256(int8send(octet_length(operation)) || operation
+      || int8send(octet_length(name)) || convert_to(name, 'UTF8')), octet_length(t.time) + 1,
+      16 - octet_length(t.time))) AS h (hash)
 $$;
 REVOKE ALL ON FUNCTION outseal.provider_key_of(bytea, text) FROM PUBLIC;
 

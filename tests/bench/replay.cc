@@ -71,8 +71,11 @@ std::vector<Way> ways_of(Session session, StatementCache* statements) {
                  session, {.scope = "payments", .principal = "shop", .key = std::to_string(number)},
                  {.statements = statements});
            }},
-          {"find()", 0, [=](int number) { std::ignore = find(session, operation_of(number)); }},
-          {"execute() as replay", 1.1, [=](int number) {
+          {"find()", 1.1,
+           [=](int number) {
+             std::ignore = find(session, operation_of(number), {.statements = statements});
+           }},
+          {"execute() as replay", 0, [=](int number) {
              std::ignore =
                  execute(session, operation_of(number), never, {.statements = statements});
            }}};
@@ -106,7 +109,8 @@ void pg_replay(const Size& size) {
   stage.ask("ALTER DATABASE " + stage.ask("SELECT current_database()") +
             " SET synchronous_commit = off");
   soci::session session{soci::postgresql, stage.conninfo()};
-  fill(session, nullptr);
+  StatementCache statements{session};
+  fill(session, &statements);
   stage.ask("VACUUM ANALYZE outseal.idempotency");
   PGconn* const handle =
       static_cast<soci::postgresql_session_backend*>(session.get_backend())->conn_;
@@ -114,19 +118,22 @@ void pg_replay(const Size& size) {
                     "SELECT state, status, body, content_type, reply_headers"
                     " FROM outseal.idempotency WHERE key_hash = $1",
                     1, nullptr));
-  const Way bare{"SELECT by primary key", 0, [&](int number) {
-                   const std::string hash = operation::key_hash(operation_of(number));
-                   const char* const values[] = {hash.data()};
-                   const int lengths[] = {static_cast<int>(hash.size())};
-                   const int formats[] = {1};
-                   PGresult* const result =
-                       PQexecPrepared(handle, "bare", 1, values, lengths, formats, 1);
-                   if (PQntuples(result) != 1) throw std::runtime_error{"no such record"};
-                   PQclear(result);
-                 }};
+  const Way bare{
+      "SELECT by primary key", 0, [&](int number) {
+        const std::string hash = operation::key_hash(operation_of(number));
+        const char* const values[] = {hash.data()};
+        const int lengths[] = {static_cast<int>(hash.size())};
+        const int formats[] = {1};
+        PGresult* const result = PQexecPrepared(handle, "bare", 1, values, lengths, formats, 1);
+        if (PQntuples(result) != 1) throw std::runtime_error{"no such record"};
+        const Reply reply{
+            .body = {PQgetvalue(result, 0, 2), static_cast<std::size_t>(PQgetlength(result, 0, 2))},
+            .content_type = PQgetvalue(result, 0, 3)};
+        PQclear(result);
+      }};
   HttpFront front{{.scope = "payments", .cache_bytes_max = 10U << 20U}};
   std::vector<Way> ways{bare};
-  for (Way& way : with_front(ways_of(session, nullptr), front, session))
+  for (Way& way : with_front(ways_of(session, &statements), front, session))
     ways.push_back(std::move(way));
   compare("PostgreSQL", ways, size.count(3'000));
 }
@@ -146,14 +153,17 @@ void sqlite_replay(const Size& size) {
                        "SELECT state, status, body, content_type, reply_headers"
                        " FROM outseal_idempotency WHERE key_hash = ?1",
                        -1, &select, nullptr);
-    const Way bare{"SELECT by primary key", 0, [&](int number) {
-                     const std::string hash = operation::key_hash(operation_of(number));
-                     sqlite3_bind_blob(select, 1, hash.data(), static_cast<int>(hash.size()),
-                                       SQLITE_STATIC);
-                     if (sqlite3_step(select) != SQLITE_ROW)
-                       throw std::runtime_error{"no such record"};
-                     sqlite3_reset(select);
-                   }};
+    const Way bare{
+        "SELECT by primary key", 0, [&](int number) {
+          const std::string hash = operation::key_hash(operation_of(number));
+          sqlite3_bind_blob(select, 1, hash.data(), static_cast<int>(hash.size()), SQLITE_STATIC);
+          if (sqlite3_step(select) != SQLITE_ROW) throw std::runtime_error{"no such record"};
+          const Reply reply{
+              .body = {static_cast<const char*>(sqlite3_column_blob(select, 2)),
+                       static_cast<std::size_t>(sqlite3_column_bytes(select, 2))},
+              .content_type = reinterpret_cast<const char*>(sqlite3_column_text(select, 3))};
+          sqlite3_reset(select);
+        }};
     HttpFront front{{.scope = "payments", .cache_bytes_max = 10U << 20U}};
     std::vector<Way> ways{bare};
     for (Way& way : with_front(ways_of(handle, &statements), front, handle))

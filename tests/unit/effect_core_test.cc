@@ -180,6 +180,10 @@ TEST_CASE("a provider key is a UUID of the operation and the effect, and of noth
   CHECK(key == provider_key_of("operation", "charge"));
   CHECK(key != provider_key_of("operation", "refund"));
   CHECK(key != provider_key_of("operationc", "harge"));
+  // An operation of 48 bits of time and a hash.
+  const std::string timed =
+      provider_key_of("\x01\x93\xaa\xbb\xcc\xdd" + std::string(32, 'h'), "charge");
+  CHECK(timed.starts_with("0193aabb-ccdd-8"));
 }
 
 TEST_CASE("an answer to a command that was not given is refused") {

@@ -243,15 +243,18 @@ requires(!std::is_same_v<std::remove_cvref_t<Callable>, Handler> &&
 /// Looks up what is recorded for `operation` without running anything: replayed, mismatch, expired,
 /// unknown, or in_progress for one whose effects are not finished. One SELECT (two for a record
 /// with effects whose retention has passed); takes no lock, waits for nobody and writes nothing.
-/// Inside a transaction it uses that transaction's view.
+/// Inside a transaction it uses that transaction's view. Who expects a repetition asks here first:
+/// on PostgreSQL execute() needs a second round trip to end the transaction that it has begun.
 ///
+/// `options`: `statements` and `named_statements` count, the others are for what is executed.
 /// @returns nothing if the key is unused or its retention has passed. An execution that has not
 ///          committed yet is not visible: only execute() rules one out.
 /// @throws Error{invalid_argument} if a field breaks its limit.
 /// @throws Error{schema_missing} if the database has no outseal schema.
 /// Threads: not thread-safe; one session per thread.
 /// Crash: nothing was written.
-[[nodiscard]] std::optional<ExecuteResult> find(Session session, const Operation& operation);
+[[nodiscard]] std::optional<ExecuteResult> find(Session session, const Operation& operation,
+                                                const ExecuteOptions& options = {});
 
 /// How much purge_operations() removes at once.
 struct PurgeOptions {

@@ -41,8 +41,15 @@ std::string this_place() {
 }  // namespace
 
 std::string this_owner() {
+  // Read once, and again behind a fork().
+  thread_local long read_by = 0;
+  thread_local std::string owner;
   const long pid = ::getpid();
-  return this_place() + " pid=" + std::to_string(pid) + " start=" + start_ticks(pid);
+  if (read_by != pid) {
+    owner = this_place() + " pid=" + std::to_string(pid) + " start=" + start_ticks(pid);
+    read_by = pid;
+  }
+  return owner;
 }
 
 bool is_certainly_gone(std::string_view owner) {

@@ -71,6 +71,9 @@ std::string provider_key_of(std::string_view key_hash, std::string_view effect) 
   const std::string digest = hash.finish();
   std::array<std::uint8_t, 16> bytes{};
   std::copy_n(digest.begin(), bytes.size(), bytes.begin());
+  // The operation's time first, if it has one: for the index of these keys as for its own.
+  if (key_hash.size() > digest.size())
+    std::copy_n(key_hash.begin(), key_hash.size() - digest.size(), bytes.begin());
   bytes[6] = static_cast<std::uint8_t>((bytes[6] & 0x0FU) | 0x80U);  // RFC 9562, version 8.
   bytes[8] = static_cast<std::uint8_t>((bytes[8] & 0x3FU) | 0x80U);
   return EventId{bytes}.to_string();

@@ -4,8 +4,9 @@
 //   advance   one statement, which is one commit: a SQL function for each change, all of which
 //             demand the fence. An intent's commit is durable whatever the session's
 //             synchronous_commit, because a request leaves behind it
-//   finish    BEGIN and a savepoint · the handler's own statements · outcomes, record, events and
-//             COMMIT
+//   finish    BEGIN · the handler's own statements · outcomes, record, events and COMMIT. A final
+//             failure is recorded in a transaction of its own, behind the handler's rollback: the
+//             fence, not the transaction, keeps others away
 //
 // If the connection is lost while a change is committed, nobody knows whether it was: the attempt
 // ends there, and nothing outside is done. The next one finds out.
@@ -90,7 +91,8 @@ class PostgresEffectStore final : public EffectStore {
       return reply;
     }
     if (reply.verdict == Verdict::final_failure) {
-      impl->rollback_to_handler();
+      impl->rollback();
+      begin_last(*impl);
       compensate(tx);
     }
     failpoint("service.after_record");
@@ -160,13 +162,7 @@ class PostgresEffectStore final : public EffectStore {
                            advance);
   }
 
-  static void begin_last(Transaction::Impl& impl) {
-    sql::Statement& number = sql::current_transaction(*impl.connection);
-    const sql::StatementScope use{number};
-    const std::array first{&number, &sql::savepoint(*impl.connection)};
-    impl.begin(first);
-    impl.own->identify(sql::read_identity(number));
-  }
+  static void begin_last(Transaction::Impl& impl) { impl.begin(); }
 
   /// @returns false if the operation is somebody else's by now; everything is undone then.
   bool complete(Transaction::Impl& impl, const Ending& ending, const Reply& reply) const {

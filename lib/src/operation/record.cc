@@ -170,11 +170,13 @@ TransactionOptions transaction_options(const ExecuteOptions& options) {
 
 }  // namespace operation
 
-std::optional<ExecuteResult> find(Session session, const Operation& operation) {
+std::optional<ExecuteResult> find(Session session, const Operation& operation,
+                                  const ExecuteOptions& options) {
   validate_operation("find", operation);
-  const auto connection = sql::wrap(session, false);
-  connection->require_idle("find");
-  auto known = operation::look_up(*connection, operation::key_hash(operation), operation);
+  const auto impl = Transaction::Impl::attach(
+      session, {.statements = options.statements, .named_statements = options.named_statements});
+  impl->connection->require_idle("find");
+  auto known = operation::look_up(*impl->connection, operation::key_hash(operation), operation);
   if (!known) return std::nullopt;
   const auto outcome = operation::answer_of(known->found);
   return operation::result_of(outcome.value(), std::move(*known));

@@ -173,15 +173,30 @@ const Text
                 "$17") ", outseal.finish_operation($1, $2, $3, $4::integer, $5, $6, "
                        "$7, " OUTSEAL_MS("$8") ", " OUTSEAL_MS("$9") ")::text"};
 
+// The same with the one settlement that nearly all have.
+const Text kFinishWithOne{
+    .name = "finish_with_one",
+    .postgres =
+        "SELECT outseal.settle_effect($1, $2, $10, $11, $12, $13, $14, $15, $16, $17),"
+        " outseal.finish_operation($1, $2, $3, $4::integer, $5, $6, $7, " OUTSEAL_MS(
+            "$8") ", " OUTSEAL_MS("$9") ")::text"};
+
 Statement& finish_operation(Connection& connection, const NewRecord& record, std::int64_t fence,
                             std::span<const Settle> settled) {
-  const Settlements columns{settled};
+  const std::tuple ended{Bytes{record.key_hash},      fence,
+                         text_of(record.state),       record.status,
+                         Bytes{record.body},          record.content_type,
+                         NullIfEmpty{record.headers}, record.response_retention.count(),
+                         record.key_retention.count()};
+  if (settled.size() != 1)
+    return bind_all_of(connection, kFinishByFence, ended, Settlements{settled}.values());
+  const Settle& one = settled.front();
   return bind_all_of(
-      connection, kFinishByFence,
-      std::tuple{Bytes{record.key_hash}, fence, text_of(record.state), record.status,
-                 Bytes{record.body}, record.content_type, NullIfEmpty{record.headers},
-                 record.response_retention.count(), record.key_retention.count()},
-      columns.values());
+      connection, kFinishWithOne, ended,
+      std::tuple{one.name, name_of(one.state), name_of(one.sent), NullIfEmpty{one.reference},
+                 one.response.empty() ? std::nullopt : std::optional{Bytes{one.response}},
+                 NullIfEmpty{one.compensation}, NullIfEmpty{one.decided_by},
+                 NullIfEmpty{one.evidence}});
 }
 
 }  // namespace outseal::sql

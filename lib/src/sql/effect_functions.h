@@ -50,7 +50,8 @@ std::optional<std::int64_t> take_over_operation(Connection& connection, const Op
 /// What `advance` changes, but for a new operation; its own fence and lease are left aside.
 void advance_operation(Connection& connection, const OperationLease& lease, const Advance& advance);
 
-/// Makes an operation final, in the transaction at hand; bound, to travel with COMMIT.
+/// Makes an operation final, in the transaction at hand; bound, to travel with COMMIT. `settled`
+/// must live as long.
 Statement& finish_operation(Connection& connection, const NewRecord& record, std::int64_t fence,
                             std::span<const Settle> settled);
 

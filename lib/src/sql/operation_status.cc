@@ -4,6 +4,19 @@
 
 namespace outseal::sql {
 
+// key hash, on SQLite also now. A one-transaction operation, which has no effects: what a replay
+// wants to know, and nothing else.
+const Text kReadEndedStatus{
+    .name = "read_ended_status",
+    .sqlite =
+        "SELECT i.state, i.scope, i.created_at, i.status, CASE WHEN i.purge_at > ?2 THEN i.body"
+        " END, i.content_type, i.reply_headers FROM main.outseal_idempotency i"
+        " WHERE i.key_hash = ?1 AND i.fence = 0 AND i.expires_at > ?2",
+    .postgres =
+        "SELECT i.state, i.scope, i.created_at, i.status, CASE WHEN i.purge_at > clock_timestamp()"
+        " THEN i.body END, i.content_type, i.reply_headers FROM outseal.idempotency i"
+        " WHERE i.key_hash = $1 AND i.fence = 0 AND i.expires_at > clock_timestamp()"};
+
 // The body comes with the first effect only: it may have megabytes.
 #define OUTSEAL_FIRST_EFFECT(table)                   \
   "(e.id IS NULL OR NOT EXISTS (SELECT 1 FROM " table \
@@ -44,6 +57,22 @@ const Text kReadOperationStatus{
 
 namespace {
 
+void read_reply(Columns& columns, OperationStatusRow& row) {
+  const bool has_body = !columns.is_null();
+  const std::string_view body = columns.bytes();
+  if (has_body) row.body = body;
+  columns >> row.content_type >> row.headers;
+}
+
+OperationStatusRow read_ended(Columns& columns) {
+  OperationStatusRow row;
+  row.is_there = true;
+  row.attempts = 1;
+  columns >> row.state >> row.scope >> row.created_ms >> row.status;
+  read_reply(columns, row);
+  return row;
+}
+
 void read_record(Columns& columns, OperationStatusRow& row) {
   columns >> row.is_running >> row.now_ms;
   row.is_there = !columns.is_null();
@@ -51,10 +80,7 @@ void read_record(Columns& columns, OperationStatusRow& row) {
   row.handle = columns.bytes();
   columns >> row.created_ms >> row.lease_until_ms >> row.lease_owner >> row.attempts >>
       row.has_expired >> row.status;
-  const bool has_body = !columns.is_null();
-  const std::string_view body = columns.bytes();
-  if (has_body) row.body = body;
-  columns >> row.content_type >> row.headers;
+  read_reply(columns, row);
 }
 
 EffectStatusRow read_effect(Columns& columns) {
@@ -68,6 +94,12 @@ EffectStatusRow read_effect(Columns& columns) {
 
 OperationStatusRow read_operation_status(Connection& connection, std::string_view key_hash,
                                          std::int64_t lock) {
+  const Bytes hash{key_hash};
+  const std::int64_t now_ms = connection.pipelines() ? 0 : connection.now_ms();
+  auto ended = connection.pipelines()
+                   ? find_row(connection, kReadEndedStatus, read_ended, hash)
+                   : find_row(connection, kReadEndedStatus, read_ended, hash, now_ms);
+  if (ended) return std::move(*ended);
   OperationStatusRow row;
   bool is_first = true;
   const auto read = [&](Bound& rows) {
@@ -79,9 +111,7 @@ OperationStatusRow read_operation_status(Connection& connection, std::string_vie
       if (!columns.is_null()) row.effects.push_back(read_effect(columns));
     }
   };
-  const Bytes hash{key_hash};
-  Bound rows{connection, kReadOperationStatus, hash,
-             connection.pipelines() ? lock : connection.now_ms()};
+  Bound rows{connection, kReadOperationStatus, hash, connection.pipelines() ? lock : now_ms};
   read(rows);
   return row;
 }

@@ -42,11 +42,12 @@ struct OperationStatusRow {
   std::vector<EffectStatusRow> effects;  ///< In the order in which they were intended.
 };
 
-/// One SELECT. `lock` is the number of the key's lock, which only PostgreSQL has.
+/// One SELECT by primary key; a second one unless that finds a one-transaction operation. `lock` is the number of the key's lock, which only PostgreSQL has.
 OperationStatusRow read_operation_status(Connection& connection, std::string_view key_hash,
                                          std::int64_t lock);
 
-// Its plan is tested.
+// Their plans are tested.
+extern const Text kReadEndedStatus;
 extern const Text kReadOperationStatus;
 
 }  // namespace outseal::sql

@@ -174,6 +174,7 @@ std::vector<Case> service_cases() {
   return {
       {"find_operation", sql::kFindOperation, {hash}, {"idempotency_pk"}},
       {"claim_operation", sql::kClaimOperation, {"1", hash}, {"idempotency_pk"}},
+      {"read_ended_status", sql::kReadEndedStatus, {hash}, {"idempotency_pk"}},
       {"read_operation_status",
        sql::kReadOperationStatus,
        {hash, "1"},

@@ -243,7 +243,7 @@ struct HttpFront::Impl {
   std::optional<ExecuteResult> look_only(Line& line, const Operation& operation) {
     std::optional<ExecuteResult> found;
     std::ignore = line.run([&](Session session) {
-      found = find(session, operation);
+      found = find(session, operation, options.execute);
       return ExecuteResult{Outcome::in_progress};
     });
     return found;
