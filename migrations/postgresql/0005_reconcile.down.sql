@@ -1,4 +1,5 @@
 DROP TABLE outseal.turn;
+DROP TABLE outseal.audit_pending;
 DROP TABLE outseal.audit;
 DROP FUNCTION outseal.refuse_audit_change();
 DROP TABLE outseal.finding;

@@ -77,6 +77,22 @@ REVOKE ALL ON FUNCTION outseal.refuse_audit_change() FROM PUBLIC;
 CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON outseal.audit
 FOR EACH STATEMENT EXECUTE FUNCTION outseal.refuse_audit_change();
 
+-- What services add to the trail, in the transactions of their decisions. They may only insert, and
+-- neither when nor who it was is theirs to say. A reconciler's run moves the rows to the trail, in
+-- the order of their ids: until then they are no link of the chain, which takes one writer at a
+-- time, and so no service waits for another one.
+CREATE TABLE outseal.audit_pending (
+  id        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 1),
+  at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  actor     text        NOT NULL DEFAULT session_user,
+  act       text        NOT NULL,
+  subject   text        NOT NULL,
+  detail    text        NOT NULL,
+  CONSTRAINT audit_pending_pk PRIMARY KEY (id),
+  CONSTRAINT audit_pending_length CHECK (octet_length(act) <= 255 AND octet_length(subject) <= 1024
+    AND octet_length(detail) <= 16384)
+);
+
 -- Operators' programs take turns by a lock on its one row. An advisory lock would be anybody's:
 -- this one is for those who may UPDATE the table.
 CREATE TABLE outseal.turn (

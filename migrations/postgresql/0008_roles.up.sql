@@ -61,6 +61,7 @@ BEGIN
         'EXECUTE ON FUNCTION outseal.purge_operations(bigint, bigint)',
         'EXECUTE ON FUNCTION outseal.forget_expired(bytea)',
         'SELECT ON outseal.effect',
+        'INSERT (act, subject, detail) ON outseal.audit_pending',
         'EXECUTE ON FUNCTION outseal.key_hash(text, text, text)',
         'EXECUTE ON FUNCTION outseal.operation_of(text)',
         'EXECUTE ON FUNCTION outseal.operation_status(bytea)',
@@ -110,6 +111,7 @@ BEGIN
         'SELECT ON ALL TABLES IN SCHEMA outseal',
         'INSERT, UPDATE ON outseal.run, outseal.finding',
         'INSERT ON outseal.audit',
+        'DELETE ON outseal.audit_pending',
         'UPDATE ON outseal.turn']),
       -- A relay in a database that is not its source but its sink. SELECT is for the way back: what
       -- a rebase and the reconciler compare.

@@ -170,6 +170,11 @@ struct ExecuteOptions {
   /// How long the key is known. Range `response_retention` to kForever. Chosen by us: 400 days, so
   /// that a yearly job that is run twice is noticed.
   std::chrono::seconds key_retention = kKeyRetentionDefault;
+  /// Whether the audit trail gets a row when the operation has ended, in the transaction that ends
+  /// it: its state and status under the hash of its key, no bodies. On PostgreSQL the row stands in
+  /// `outseal.audit_pending` until a run of outseal-reconcile moves it into the chained trail, so
+  /// that services need not wait for each other. For scopes that must prove what was decided.
+  bool audit = false;
   /// As TransactionOptions::statements.
   StatementCache* statements = nullptr;
   /// As TransactionOptions::named_statements.

@@ -51,8 +51,10 @@ class ExclusiveStore final : public OperationStore {
 
   bool complete(const Reply& reply) override {
     sql::release_savepoint(connection());
-    sql::insert_operation(connection(), record_of(reply), started_ms_);
+    const sql::NewRecord record = record_of(reply);
+    sql::insert_operation(connection(), record, started_ms_);
     store::require_stored(connection(), "execute", "idempotency");
+    note_in_audit(connection(), audit_note_of(record, request_.options));
     failpoint("service.after_record");
     impl_.commit();
     return true;

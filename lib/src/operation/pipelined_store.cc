@@ -58,11 +58,13 @@ class PipelinedStore final : public OperationStore {
   }
 
   bool complete(const Reply& reply) override {
+    const sql::NewRecord record = record_of(reply);
+    const auto note = audit_note_of(record, request_.options);
     std::vector<sql::Statement*> first;
+    if (note) first.push_back(&sql::insert_pending_audit(connection(), *note));
     if (has_expired_) first.push_back(&sql::delete_expired_operation(connection(), request_.hash));
     failpoint("service.after_record");
     try {
-      const sql::NewRecord record = record_of(reply);
       impl_.commit(first, &record);
     } catch (const Error& error) {
       if (error.table() != "outseal.idempotency" || error.constraint() != "idempotency_pk") throw;
@@ -80,7 +82,9 @@ class PipelinedStore final : public OperationStore {
     if (state != State::committed) return;
     const Reply kept = storable(reply, request_.options);
     impl_.settle_foreign_commit("execute", [&](sql::Connection& beside) {
-      if (sql::insert_missing_operation(beside, record_of(kept))) return;
+      const sql::NewRecord record = record_of(kept);
+      if (sql::insert_missing_operation(beside, record))
+        return note_in_audit(beside, audit_note_of(record, request_.options));
       const auto found = sql::find_operation(beside, request_.hash);
       if (!found) store::throw_dropped("execute", store::name_of_table(beside, "idempotency"));
       throw Error{ErrorCode::conflict, "execute",

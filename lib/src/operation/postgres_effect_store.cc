@@ -10,9 +10,9 @@
 //
 // If the connection is lost while a change is committed, nobody knows whether it was: the attempt
 // ends there, and nothing outside is done. The next one finds out.
-#include <array>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "base/failpoint.h"
 #include "model/validation.h"
@@ -168,15 +168,18 @@ class PostgresEffectStore final : public EffectStore {
   bool complete(Transaction::Impl& impl, const Ending& ending, const Reply& reply) const {
     sql::Connection& connection = *impl.connection;
     const sql::NewRecord record = record_of(ending.id, reply);
+    const auto note = audit_note_of(record, options_.execute);
+    std::vector<sql::Statement*> first;
+    if (note) first.push_back(&sql::insert_pending_audit(connection, *note));
     try {
       if (ending.fence) {
         sql::Statement& finish = sql::finish_operation(
             connection, record, shown(connection, ending.id, *ending.fence), ending.settled);
         const sql::StatementScope use{finish};
-        const std::array first{&finish};
+        first.push_back(&finish);
         impl.commit(first);
       } else {
-        const std::array first{&sql::delete_expired_operation(connection, ending.id.key_hash)};
+        first.push_back(&sql::delete_expired_operation(connection, ending.id.key_hash));
         impl.commit(first, &record);
       }
     } catch (const Error& error) {
@@ -205,6 +208,7 @@ class PostgresEffectStore final : public EffectStore {
       } else if (!sql::insert_missing_operation(beside, record)) {
         throw Error{ErrorCode::conflict, "finish", "the key has got another record"};
       }
+      note_in_audit(beside, audit_note_of(record, options_.execute));
     });
   }
 

@@ -10,6 +10,7 @@
 #include "model/request.h"
 #include "model/validation.h"
 #include "outseal/ids.h"
+#include "store/audit.h"
 #include "store/transaction.h"
 
 namespace outseal {
@@ -149,6 +150,30 @@ sql::NewRecord new_record(const std::string& hash, const Operation* operation, c
           .headers = headers_to_json("execute", reply.headers),
           .response_retention = options.response_retention,
           .key_retention = options.key_retention};
+}
+
+std::optional<sql::AuditNote> audit_note_of(const sql::NewRecord& record,
+                                            const ExecuteOptions& options) {
+  if (!options.audit) return std::nullopt;
+  std::string detail = "{";
+  if (!record.scope.empty()) {  // Not of one that was resumed: the record has it.
+    detail += "\"scope\":";
+    append_json_string(detail, record.scope);
+    detail += ",";
+  }
+  detail += "\"status\":" + std::to_string(record.status) + "}";
+  return sql::AuditNote{
+      record.state == OperationState::succeeded ? "operation.succeeded" : "operation.failed",
+      "operation " + to_hex(record.key_hash), std::move(detail)};
+}
+
+void note_in_audit(sql::Connection& connection, const std::optional<sql::AuditNote>& note) {
+  if (!note) return;
+  if (!connection.pipelines())
+    return store::append_audit(connection,
+                               {store::current_actor(), note->act, note->subject, note->detail});
+  const sql::StatementScope insert{sql::insert_pending_audit(connection, *note)};
+  insert->step();
 }
 
 Reply storable(const Reply& reply, const ExecuteOptions& options) {

@@ -8,6 +8,7 @@
 
 #include "operation/core.h"
 #include "outseal/idempotency.h"
+#include "sql/audit.h"
 #include "sql/operation.h"
 
 namespace outseal::operation {
@@ -57,6 +58,12 @@ sql::NewRecord new_record(const std::string& hash, const Operation* operation, c
 Reply storable(const Reply& reply, const ExecuteOptions& options);
 
 /// How an operation's transactions begin. `wait` is not for all of them.
+/// What the audit trail is told of an operation that has ended; nothing unless `options` want it.
+std::optional<sql::AuditNote> audit_note_of(const sql::NewRecord& record,
+                                            const ExecuteOptions& options);
+/// Writes it in the transaction at hand.
+void note_in_audit(sql::Connection& connection, const std::optional<sql::AuditNote>& note);
+
 TransactionOptions transaction_options(const ExecuteOptions& options);
 
 }  // namespace outseal::operation

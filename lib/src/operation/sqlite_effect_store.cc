@@ -93,13 +93,15 @@ class SqliteEffectStore final : public EffectStore {
       compensate(tx);
     }
     sql::release_savepoint(connection);
+    const sql::NewRecord record = record_of(id, reply);
     if (fence) {
       if (!settle(connection, id, settled, *fence)) return std::nullopt;
-      sql::finish_operation(connection, record_of(id, reply), connection.now_ms());
+      sql::finish_operation(connection, record, connection.now_ms());
     } else {
-      sql::insert_operation(connection, record_of(id, reply), started_ms);
+      sql::insert_operation(connection, record, started_ms);
     }
     store::require_stored(connection, "finish", "idempotency");
+    note_in_audit(connection, audit_note_of(record, options_.execute));
     failpoint("service.after_record");
     impl.commit();
     return reply;

@@ -6,6 +6,7 @@
 #include "base/owner.h"
 #include "base/text.h"
 #include "outseal/error.h"
+#include "store/audit.h"
 #include "store/turns.h"
 
 namespace outseal::reconcile {
@@ -137,6 +138,7 @@ RunResult run_checks(sql::Connection& connection, const std::vector<std::unique_
   RunResult result;
   result.id = begin_run(connection, checks);
   RunGuard guard{connection, result.id};
+  store::seal_audit(connection);
   // The clock is read before the subscriptions: what was acknowledged in between is not overdue.
   const std::int64_t now_ms = connection.now_ms();
   CheckContext context{.connection = connection,

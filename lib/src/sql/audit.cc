@@ -36,6 +36,34 @@ const Text kWalkAudit{.name = "walk_audit",
                           "SELECT id, at, actor, act, subject, detail, prev_hash, hash"
                           " FROM outseal.audit ORDER BY id"};
 
+// act, subject, detail
+const Text kInsertPendingAudit{
+    .name = "insert_pending_audit",
+    .postgres = "INSERT INTO outseal.audit_pending (act, subject, detail) VALUES ($1, $2, $3)"};
+
+Statement& insert_pending_audit(Connection& connection, const AuditNote& note) {
+  return bind_statement(connection, kInsertPendingAudit, note.act, note.subject, note.detail);
+}
+
+// rows at most
+const Text kTakePendingAudit{
+    .name = "take_pending_audit",
+    .postgres =
+        "WITH taken AS (DELETE FROM outseal.audit_pending p WHERE p.id = ANY (ARRAY (SELECT o.id"
+        " FROM outseal.audit_pending o ORDER BY o.id LIMIT $1))"
+        " RETURNING p.id, p.at, p.actor, p.act, p.subject, p.detail)"
+        " SELECT t.id, t.at, t.actor, t.act, t.subject, t.detail FROM taken t ORDER BY t.id"};
+
+std::vector<PendingAudit> take_pending_audit(Connection& connection, std::int64_t rows_max) {
+  const auto read = [](Columns& columns) {
+    PendingAudit row;
+    columns >> row.id >> row.at_ms >> row.actor >> row.note.act >> row.note.subject >>
+        row.note.detail;
+    return row;
+  };
+  return list_rows(connection, kTakePendingAudit, read, rows_max);
+}
+
 void walk_audit(Connection& connection, const std::function<bool(const AuditRow&)>& take) {
   Bound rows{connection, kWalkAudit};
   while (rows.step()) {

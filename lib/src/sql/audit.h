@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sql/connection.h"
 
@@ -29,5 +30,24 @@ void insert_audit(Connection& connection, const AuditRow& row);
 /// Calls `take` for each row, in the order in which they were written, until it returns false. The
 /// row lives as long as the call.
 void walk_audit(Connection& connection, const std::function<bool(const AuditRow&)>& take);
+
+/// What a service adds to the trail (PostgreSQL): no link of the chain until it is moved there.
+struct AuditNote {
+  std::string act;
+  std::string subject;
+  std::string detail;  ///< A JSON object.
+};
+/// Bound, to travel with COMMIT. `note` must live as long.
+Statement& insert_pending_audit(Connection& connection, const AuditNote& note);
+
+/// One of those, as it was taken away.
+struct PendingAudit {
+  std::int64_t id = 0;
+  std::int64_t at_ms = 0;
+  std::string actor;
+  AuditNote note;
+};
+/// Takes the oldest away, at most `rows_max`, in the order of their ids.
+std::vector<PendingAudit> take_pending_audit(Connection& connection, std::int64_t rows_max);
 
 }  // namespace outseal::sql

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <vector>
 
 #include "base/hash.h"
@@ -26,6 +27,22 @@ std::string link_hash(std::string_view previous, std::int64_t at_ms, const Audit
   for (const std::string_view field : {entry.actor, entry.act, entry.subject, entry.detail})
     hash.add_field(field);
   return hash.finish();
+}
+
+/// As one statement and one transaction can carry them.
+constexpr std::int64_t kSealedAtOnce = 1'000;
+constexpr std::chrono::milliseconds kSealWait{10'000};
+
+void append_link(sql::Connection& connection, std::int64_t at_ms, const AuditEntry& entry) {
+  const std::string previous = sql::last_audit_hash(connection).value_or(genesis());
+  const std::string hash = link_hash(previous, at_ms, entry);
+  sql::insert_audit(connection, {.at_ms = at_ms,
+                                 .actor = entry.actor,
+                                 .act = entry.act,
+                                 .subject = entry.subject,
+                                 .detail = entry.detail,
+                                 .prev_hash = previous,
+                                 .hash = hash});
 }
 
 }  // namespace
@@ -62,16 +79,25 @@ void append_audit(sql::Connection& connection, const AuditEntry& entry) {
   if (!connection.in_transaction())
     throw Error{ErrorCode::internal, "audit", "an audit row needs the transaction of its act"};
   take_turns(connection);
-  const std::string previous = sql::last_audit_hash(connection).value_or(genesis());
-  const std::int64_t at_ms = connection.now_ms();
-  const std::string hash = link_hash(previous, at_ms, entry);
-  sql::insert_audit(connection, {.at_ms = at_ms,
-                                 .actor = entry.actor,
-                                 .act = entry.act,
-                                 .subject = entry.subject,
-                                 .detail = entry.detail,
-                                 .prev_hash = previous,
-                                 .hash = hash});
+  append_link(connection, connection.now_ms(), entry);
+}
+
+std::uint64_t seal_audit(sql::Connection& connection) {
+  if (!connection.pipelines()) return 0;
+  std::uint64_t sealed = 0;
+  while (true) {
+    std::size_t taken = 0;
+    sql::transact(connection, kSealWait, [&] {
+      take_turns(connection);
+      const auto rows = sql::take_pending_audit(connection, kSealedAtOnce);
+      for (const sql::PendingAudit& row : rows)
+        append_link(connection, row.at_ms,
+                    {row.actor, row.note.act, row.note.subject, row.note.detail});
+      taken = rows.size();
+    });
+    sealed += taken;
+    if (taken < kSealedAtOnce) return sealed;
+  }
 }
 
 std::optional<std::string> verify_audit(sql::Connection& connection) {

@@ -1,6 +1,7 @@
 // The audit trail: decisions and operator acts, append-only, each row chained to the one before it.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,11 @@ std::string current_actor();
 /// Appends `entry` inside the caller's write transaction, so that act and record commit together.
 /// @throws Error{internal} outside of a transaction.
 void append_audit(sql::Connection& connection, const AuditEntry& entry);
+
+/// Moves what services have noted to the trail (PostgreSQL; on SQLite they append to it), in
+/// transactions of their own. Each row keeps its time and actor.
+/// @returns how many there were.
+std::uint64_t seal_audit(sql::Connection& connection);
 
 /// Recomputes the whole chain.
 /// @returns where and how it is broken first; nothing if it is whole.

@@ -72,6 +72,7 @@ TEST_CASE("a producer has the privileges that it needs") {
         R"(answer_effect(): EXECUTE
 append(): EXECUTE
 appended_after(): EXECUTE
+audit_pending: INSERT(act,detail,subject)
 begin_effect(): EXECUTE
 begin_operation(): EXECUTE
 claim_operation(): EXECUTE
@@ -124,6 +125,7 @@ schema_migration: SELECT
 subscription: INSERT SELECT UPDATE
 turn: SELECT UPDATE)");
   CHECK(of("reconciler") == R"(audit: INSERT SELECT
+audit_pending: DELETE SELECT
 effect: SELECT
 finding: INSERT SELECT UPDATE
 halt: SELECT
