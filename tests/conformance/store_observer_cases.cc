@@ -1,4 +1,5 @@
 // What a service sees of its calls.
+#include <array>
 #include <chrono>
 #include <optional>
 #include <stdexcept>
@@ -35,6 +36,19 @@ class Words {
                   (call.outcome ? std::string{name_of(*call.outcome)} : "none") +
                   (call.verdict == Verdict::final_failure ? " failure" : "") + " " +
                   (call.attempts > 1 ? "tried again" : std::to_string(call.attempts)));
+  }
+  void note(const AttemptCall& call) {
+    static constexpr std::array kSteps{"begin", "effect", "finish", "leave"};
+    std::string word = kSteps.at(static_cast<std::size_t>(call.step));
+    if (!call.effect.empty()) word += " " + std::string{call.effect};
+    if (call.state) word += " " + std::string{name_of(*call.state)};
+    if (call.outcome) word += " " + std::string{name_of(*call.outcome)};
+    add(call, word);
+  }
+  void note(const ProviderCall& call) {
+    static constexpr std::array kSteps{"call", "ask", "cancel"};
+    add(call, std::string{call.provider} + " " + kSteps.at(static_cast<std::size_t>(call.step)) +
+                  " " + std::to_string(call.attempt) + " " + std::string{call.answer});
   }
   void note(const AppendCall& call) { add(call, "append " + std::to_string(call.events)); }
   void note(const ReceiveCall& call) {
@@ -210,4 +224,35 @@ TEST_CASE("an observer is told of each look at a status") {
   change(*session, "DROP TABLE outseal_effect");
   CHECK(code_of([&] { return status(*session, key, observed); }) == ErrorCode::schema_missing);
   CHECK(words.take() == Said{"status none schema_missing"});
+}
+
+TEST_CASE("an observer is told each step of an operation with an effect, and each answer") {
+  const auto store = make_store();
+  const auto session = store->session();
+  Words words;
+  AttemptOptions options;
+  options.execute.observer = words.observer();
+  std::vector answers{CallResult::Verdict::uncertain, CallResult::Verdict::applied};
+  const Effect effect{.name = "charge",
+                      .request = "amount=5",
+                      .provider = {.name = "bank", .replays = Replays::any, .window = 24h},
+                      .policies = {Policy::rerun},
+                      .call = [&](EffectCall& call) {
+                        return CallResult{.verdict = answers.at(call.attempt() - 1U)};
+                      }};
+  const auto of_interest = [&] {
+    Said said = words.take();
+    std::erase(said, "commit");
+    return said;
+  };
+  Attempt attempt{*session, charge("k1"), options};
+  CHECK_FALSE(attempt.begin().has_value());
+  CHECK(attempt.effect(effect).state == EffectState::intended);
+  CHECK(attempt.effect(effect).is_applied());
+  CHECK(attempt.finish([](Transaction&) { return Reply{}; }).outcome == Outcome::executed);
+  CHECK(of_interest() == Said{"begin", "bank call 1 uncertain", "effect charge intended",
+                              "bank call 2 applied", "effect charge confirmed", "finish executed"});
+  Attempt again{*session, charge("k1"), options};
+  CHECK(again.begin()->outcome == Outcome::replayed);
+  CHECK(of_interest() == Said{"begin replayed"});
 }

@@ -15,6 +15,7 @@ namespace outseal {
 
 class Error;
 enum class Arrival;
+enum class EffectState;
 enum class HttpDecision;
 enum class OperationState;
 enum class Outcome;
@@ -43,6 +44,29 @@ struct ExecuteCall : ObservedCall {
   /// How often the key was looked up with the intent to run the handler: more than 1 if another
   /// execution of the key, or on SQLite another writer, was in the way. 0 if it was refused before.
   int attempts = 0;
+};
+
+/// begin(), effect(), finish() or leave() of an Attempt; those of the one-call execute() and of
+/// complete() as well, before the ExecuteCall of the whole.
+struct AttemptCall : ObservedCall {
+  enum class Step { begin, effect, finish, leave };
+  Step step = Step::begin;
+  std::string_view scope = {};            ///< Empty if the attempt was resumed.
+  std::string_view effect = {};           ///< Its name, of effect().
+  std::optional<EffectState> state = {};  ///< What became of it; none if it threw.
+  std::optional<Outcome> outcome = {};    ///< The answer; none if it goes on, or threw.
+};
+
+/// A callback of an effect: the provider was called, asked or told to cancel. What follows from the
+/// answer is in the AttemptCall behind it.
+struct ProviderCall : ObservedCall {
+  enum class Step { call, ask, cancel };
+  Step step = Step::call;
+  std::string_view effect = {};
+  std::string_view provider = {};
+  int attempt = 0;  ///< The number of the last request that was sent; more than 1: again.
+  std::string_view answer =
+      {};  ///< The enumerator's name, for example "uncertain"; empty if it threw.
 };
 
 /// append(), of one event or many. On PostgreSQL they may still be deferred: see CommitCall.
@@ -110,8 +134,9 @@ struct HttpCall : ObservedCall {
 };
 
 /// What an observer is told. Pointers and views in it are valid during its call only.
-using Observation = std::variant<ExecuteCall, AppendCall, ReceiveCall, TakeCall, CommitCall,
-                                 ConsumeTrouble, StatusCall, RetryCall, HttpCall, UnthrownError>;
+using Observation =
+    std::variant<ExecuteCall, AttemptCall, ProviderCall, AppendCall, ReceiveCall, TakeCall,
+                 CommitCall, ConsumeTrouble, StatusCall, RetryCall, HttpCall, UnthrownError>;
 
 /// Is told of each call at its end. Set it in TransactionOptions or ExecuteOptions; it is copied
 /// for each transaction, so capture little, for example one reference. append(), receive() and

@@ -67,6 +67,46 @@ Result checked(Result result) {
   return result;
 }
 
+std::string_view answer_of(const CallResult& result) {
+  switch (result.verdict) {
+    case CallResult::Verdict::applied:
+      return "applied";
+    case CallResult::Verdict::refused:
+      return "refused";
+    case CallResult::Verdict::not_sent:
+      return "not_sent";
+    case CallResult::Verdict::uncertain:
+      break;
+  }
+  return "uncertain";
+}
+
+std::string_view answer_of(const AskResult& result) {
+  switch (result.answer) {
+    case AskResult::Answer::applied:
+      return "applied";
+    case AskResult::Answer::not_applied_proven:
+      return "not_applied_proven";
+    case AskResult::Answer::not_found_yet:
+      return "not_found_yet";
+    case AskResult::Answer::cannot_tell:
+      break;
+  }
+  return "cannot_tell";
+}
+
+std::string_view answer_of(const CancelResult& result) {
+  switch (result.answer) {
+    case CancelResult::Answer::cancelled:
+      return "cancelled";
+    case CancelResult::Answer::applied:
+      return "applied";
+    case CancelResult::Answer::cannot_tell:
+      break;
+  }
+  return "cannot_tell";
+}
+
 }  // namespace
 
 Attempt::Impl::Impl(Session session, std::string key_hash, const Operation* for_operation,
@@ -147,29 +187,41 @@ std::optional<Input> Attempt::Impl::carry_out(const Finish& finish) {
 // --- The provider --------------------------------------------------------------------------------
 
 std::optional<Input> Attempt::Impl::carry_out(const Call& call) {
-  return Called{call_back(effect_at_hand->call, call.attempt)};
+  return Called{call_back(effect_at_hand->call, ProviderCall::Step::call, call.attempt)};
 }
 
 std::optional<Input> Attempt::Impl::carry_out(const Ask& /*ask*/) {
-  return Asked{call_back(effect_at_hand->ask, core.row().outcome.attempts)};
+  return Asked{
+      call_back(effect_at_hand->ask, ProviderCall::Step::ask, core.row().outcome.attempts)};
 }
 
 std::optional<Input> Attempt::Impl::carry_out(const Cancel& /*cancel*/) {
-  return Cancelled{call_back(effect_at_hand->cancel, core.row().outcome.attempts)};
+  return Cancelled{
+      call_back(effect_at_hand->cancel, ProviderCall::Step::cancel, core.row().outcome.attempts)};
 }
 
 template <typename Result>
-Result Attempt::Impl::call_back(const std::function<Result(EffectCall&)>& callback, int attempt) {
+Result Attempt::Impl::call_back(const std::function<Result(EffectCall&)>& callback,
+                                ProviderCall::Step step, int attempt) {
+  ProviderCall seen;
+  seen.step = step;
+  seen.attempt = attempt;
   const auto left = [this] {
     const std::lock_guard lock{renewing};
     return std::max(core.deadline() - now(), Milliseconds{});
   };
-  EffectCall call{core.row().provider_key, attempt, left, [this] { renew(); }};
+  seen.effect = effect_at_hand->name;
+  seen.provider = effect_at_hand->provider.name;
+  EffectCall call{core.row().provider_key, seen.attempt, left, [this] { renew(); }};
   std::optional<Renewal> renewal;
   if (options.renew_in_background) renewal.emplace(options.lease / 3, [this] { renew(); });
   failpoint("effect.before_call");
   callback_threw = true;
-  Result result = checked(callback(call));
+  Result result = store::observed(options.execute.observer, seen, [&] {
+    Result given = checked(callback(call));
+    seen.answer = answer_of(given);
+    return given;
+  });
   callback_threw = false;
   failpoint("effect.after_call");
   return result;
@@ -183,6 +235,13 @@ void Attempt::Impl::renew() {
 }
 
 // --- The attempt's calls -------------------------------------------------------------------------
+
+AttemptCall Attempt::Impl::seen_as(AttemptCall::Step step) const {
+  AttemptCall seen;
+  seen.step = step;
+  if (operation) seen.scope = operation->scope;
+  return seen;
+}
 
 EffectOutcome Attempt::Impl::effect(const Effect& effect) {
   validate_effect(effect);
@@ -246,22 +305,48 @@ std::optional<ExecuteResult> Attempt::begin() {
                 "begin",
                 "the attempt was resumed, and has begun",
                 {.hint = "see effects(), and call effect() or finish()"}};
-  Command last = impl_->run(impl_->core.begin(*impl_->operation, Impl::now()));
-  if (std::holds_alternative<Continue>(last)) return std::nullopt;
-  return impl_->answer(std::move(last));
+  AttemptCall seen = impl_->seen_as(AttemptCall::Step::begin);
+  return store::observed(
+      impl_->options.execute.observer, seen, [&]() -> std::optional<ExecuteResult> {
+        Command last = impl_->run(impl_->core.begin(*impl_->operation, Impl::now()));
+        if (std::holds_alternative<Continue>(last)) return std::nullopt;
+        ExecuteResult result = impl_->answer(std::move(last));
+        seen.outcome = result.outcome;
+        return result;
+      });
 }
 
 const std::vector<EffectOutcome>& Attempt::effects() const { return impl_->outcomes; }
 
-EffectOutcome Attempt::effect(const Effect& effect) { return impl_->effect(effect); }
+EffectOutcome Attempt::effect(const Effect& effect) {
+  AttemptCall seen = impl_->seen_as(AttemptCall::Step::effect);
+  seen.effect = effect.name;
+  return store::observed(impl_->options.execute.observer, seen, [&] {
+    EffectOutcome outcome = impl_->effect(effect);
+    seen.state = outcome.state;
+    return outcome;
+  });
+}
 
 ExecuteResult Attempt::finish(const FinishHandler& handler) {
   if (!handler)
     throw Error{
         ErrorCode::invalid_argument, "finish", "the handler is empty", {.hint = "give one"}};
-  return impl_->finish(handler);
+  AttemptCall seen = impl_->seen_as(AttemptCall::Step::finish);
+  return store::observed(impl_->options.execute.observer, seen, [&] {
+    ExecuteResult result = impl_->finish(handler);
+    seen.outcome = result.outcome;
+    return result;
+  });
 }
 
-ExecuteResult Attempt::leave() { return impl_->answer(impl_->run(impl_->core.leave(Impl::now()))); }
+ExecuteResult Attempt::leave() {
+  AttemptCall seen = impl_->seen_as(AttemptCall::Step::leave);
+  return store::observed(impl_->options.execute.observer, seen, [&] {
+    ExecuteResult result = impl_->answer(impl_->run(impl_->core.leave(Impl::now())));
+    seen.outcome = result.outcome;
+    return result;
+  });
+}
 
 }  // namespace outseal

@@ -12,6 +12,7 @@
 #include "operation/effect_core.h"
 #include "operation/effect_store.h"
 #include "outseal/effects.h"
+#include "outseal/observer.h"
 
 namespace outseal {
 
@@ -47,7 +48,10 @@ struct Attempt::Impl {
   }
 
   template <typename Result>
-  Result call_back(const std::function<Result(EffectCall&)>& callback, int attempt);
+  Result call_back(const std::function<Result(EffectCall&)>& callback, ProviderCall::Step step,
+                   int attempt);
+  /// What the observer is told of a call of the attempt.
+  AttemptCall seen_as(AttemptCall::Step step) const;
   void renew();
   void keep_compensation(const Effect& effect, const EffectOutcome& outcome);
 
