@@ -145,6 +145,7 @@ void PgConnection::leave_pipeline() noexcept {
     const bool may_be_last =
         result == nullptr || PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC;
     if (may_be_last && PQexitPipelineMode(handle_) != 0) return;
+    if (result == nullptr && PQconsumeInput(handle_) == 0) return;
   }
 }
 

@@ -135,6 +135,7 @@ void PgConnection::collect_all(std::span<const Answer> answers, std::string_view
     const Result end{PQgetResult(handle_)};
     if (PQstatus(handle_) != CONNECTION_OK || PQresultStatus(end.get()) == PGRES_PIPELINE_SYNC)
       break;
+    if (end == nullptr && PQconsumeInput(handle_) == 0) break;
   }
   PQexitPipelineMode(handle_);
   if (failure) throw Error{*failure};
