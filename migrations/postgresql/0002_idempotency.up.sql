@@ -68,7 +68,10 @@ BEGIN
     AND pg_catalog.num_nulls(NEW.status, NEW.body, NEW.content_type, NEW.completed_at,
                              NEW.expires_at, NEW.purge_at) OPERATOR(pg_catalog.=) 0
     AND NEW.fence OPERATOR(pg_catalog.=) 0 AND NEW.attempts OPERATOR(pg_catalog.=) 1
-    AND NEW.lease_until IS NULL AND NEW.handle IS NULL THEN
+    AND NEW.lease_until IS NULL AND NEW.handle IS NULL
+    AND NEW.status OPERATOR(pg_catalog.>=) 0 AND NEW.status OPERATOR(pg_catalog.<=) 999
+    AND pg_catalog.octet_length(NEW.body) OPERATOR(pg_catalog.<=) 16777216
+    AND NEW.content_type OPERATOR(pg_catalog.~) '^[ -~]{0,255}$' AND NEW.reply_headers IS NULL THEN
     RETURN NEW;
   END IF;
   violated := CASE
@@ -89,9 +92,24 @@ BEGIN
                   OPERATOR(pg_catalog.>) 0
                 -- Without a body: its retention has passed.
                 OR (NEW.body IS NULL) OPERATOR(pg_catalog.<>) (NEW.content_type IS NULL)
-        THEN 'idempotency_final_has_reply' END
+        THEN 'idempotency_final_has_reply'
+        -- What the library would not write it would not read either, or hand on to a browser.
+        WHEN NEW.status OPERATOR(pg_catalog.<) 0 OR NEW.status OPERATOR(pg_catalog.>) 999
+          THEN 'idempotency_status_range'
+        WHEN pg_catalog.octet_length(NEW.body) OPERATOR(pg_catalog.>) 16777216
+          THEN 'idempotency_body_length'
+        WHEN NEW.content_type OPERATOR(pg_catalog.!~) '^[ -~]{0,255}$'
+          THEN 'idempotency_content_type_printable'
+        WHEN pg_catalog.octet_length(NEW.reply_headers) OPERATOR(pg_catalog.>) 65536
+          THEN 'idempotency_reply_headers_length'
+        WHEN pg_catalog.jsonb_typeof(NEW.reply_headers::pg_catalog.jsonb)
+            OPERATOR(pg_catalog.<>) 'object' OR pg_catalog.jsonb_path_exists(
+              NEW.reply_headers::pg_catalog.jsonb, '$.* ? (@.type() != "string")')
+          THEN 'idempotency_reply_headers_are_texts' END
     WHEN NEW.state OPERATOR(pg_catalog.<>) ALL ('{in_progress,unknown}')
       THEN 'idempotency_state_known'
+    -- Only the functions that hand out fences begin one: a producer's own INSERT could hide it.
+    WHEN NEW.fence OPERATOR(pg_catalog.<) 1 THEN 'idempotency_open_has_fence'
     WHEN pg_catalog.num_nonnulls(NEW.expires_at, NEW.purge_at) OPERATOR(pg_catalog.>) 0
       THEN 'idempotency_open_never_expires'
     WHEN NEW.created_at OPERATOR(pg_catalog.<) '1970-01-01 00:00:00+00'
@@ -157,7 +175,7 @@ CREATE TABLE outseal.effect (
     AND octet_length(provider) <= 255 AND octet_length(provider_key) <= 255
     AND octet_length(policies) <= 255 AND octet_length(external_ref) <= 1024
     AND octet_length(decided_by) <= 1024 AND octet_length(evidence) <= 16384),
-  CONSTRAINT effect_attributes_length CHECK (octet_length(attributes::text) <= 16384),
+  CONSTRAINT effect_attributes_length CHECK (octet_length(attributes::text) <= 32768),
   CONSTRAINT effect_response_length CHECK (octet_length(response) <= 1048576),
   CONSTRAINT effect_compensation_length CHECK (octet_length(compensation) <= 2097152),
   CONSTRAINT effect_state_known CHECK (state IN ('intended', 'confirmed', 'not_applied', 'failed',
@@ -196,9 +214,11 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   WITH due AS MATERIALIZED (
     SELECT i.key_hash, i.fence,
-      i.expires_at <= least(to_timestamp($1::float8 / 1000), statement_timestamp()) AS is_over
+      i.expires_at <= least(to_timestamp(least($1, 253402300799000)::float8 / 1000),
+        statement_timestamp()) AS is_over
     FROM outseal.idempotency i
-    WHERE i.purge_at <= least(to_timestamp($1::float8 / 1000), statement_timestamp())
+    WHERE i.purge_at <= least(to_timestamp(least($1, 253402300799000)::float8 / 1000),
+      statement_timestamp())
     AND (i.fence = 0 OR NOT outseal.has_open_effect(i.key_hash))
     ORDER BY i.purge_at LIMIT $2 FOR UPDATE SKIP LOCKED
   ), removed AS (

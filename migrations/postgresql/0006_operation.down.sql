@@ -8,6 +8,8 @@ DROP FUNCTION outseal.claim_operation(bytea, text, bytea, integer, bytea, text, 
 DROP FUNCTION outseal.lease_end(interval);
 DROP FUNCTION outseal.require_fence(bytea, bigint);
 DROP FUNCTION outseal.operation_status(bytea);
+DROP FUNCTION outseal.is_locked(bigint);
+DROP FUNCTION outseal.effects_of(bytea);
 DROP FUNCTION outseal.operation_of(text);
 DROP FUNCTION outseal.key_hash(text, text, text);
 DELETE FROM outseal.schema_migration WHERE version = 6;

@@ -56,6 +56,37 @@ REVOKE ALL ON FUNCTION outseal.operation_of(text) FROM PUBLIC;
 
 -- --- Status -------------------------------------------------------------------------------------
 
+-- Functions, so that a statement which needs neither is not prepared for them.
+
+-- An operation's effects as a JSON array, in the order in which they were intended.
+CREATE FUNCTION outseal.effects_of(operation bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', e.name,
+      'state', e.state, 'provider', e.provider, 'provider_key', e.provider_key,
+      'reference', e.external_ref, 'amount_minor', e.amount_minor, 'currency', e.currency,
+      'attributes', e.attributes, 'attempts', e.attempts, 'intended_at', e.intended_at,
+      'settled_at', e.settled_at)) ORDER BY e.id), '[]')
+    FROM outseal.effect e WHERE e.operation = effects_of.operation);
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.effects_of(bytea) FROM PUBLIC;
+
+-- Whether somebody holds the advisory lock of this number: a key's, while its operation runs in one
+-- transaction. (pg_locks shows it in halves, under objsubid 1.)
+CREATE FUNCTION outseal.is_locked(lock bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted
+    AND l.objsubid = 1 AND l.classid::bigint = (lock >> 32) & 4294967295
+    AND l.objid::bigint = lock & 4294967295
+    AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()));
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.is_locked(bigint) FROM PUBLIC;
+
 -- What is recorded, in one row; state is `absent` if nothing that counts is. `reply_is_kept` tells
 -- a final operation that is replayed from one whose answer is "result expired". The effects are a
 -- JSON array in the order in which they were intended.
@@ -75,12 +106,7 @@ BEGIN
   state := 'absent';
   SELECT i.* INTO found_record FROM outseal.idempotency i WHERE i.key_hash = operation;
   IF NOT FOUND THEN RETURN; END IF;
-  effects := (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', e.name,
-      'state', e.state, 'provider', e.provider, 'provider_key', e.provider_key,
-      'reference', e.external_ref, 'amount_minor', e.amount_minor, 'currency', e.currency,
-      'attributes', e.attributes, 'attempts', e.attempts, 'intended_at', e.intended_at,
-      'settled_at', e.settled_at)) ORDER BY e.id), '[]')
-    FROM outseal.effect e WHERE e.operation = operation_status.operation);
+  effects := outseal.effects_of(operation);
   IF found_record.expires_at <= now AND NOT jsonb_path_exists(effects,
       '$[*] ? (@.state == "intended" || @.state == "unknown" || @.state == "disputed")') THEN
     effects := NULL;
@@ -138,15 +164,19 @@ REVOKE ALL ON FUNCTION outseal.require_fence(bytea, bigint) FROM PUBLIC;
 CREATE FUNCTION outseal.lease_end(lease interval) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+  now CONSTANT timestamptz := clock_timestamp();
 BEGIN
-  IF (lease BETWEEN '0' AND '1 day') IS NOT TRUE THEN
+  -- By its end: intervals are compared with months of 30 days, and added by the calendar, by
+  -- which a day may have 25 hours.
+  IF (now + lease BETWEEN now AND now + interval '25 hours') IS NOT TRUE THEN
     RAISE EXCEPTION 'the lease % is out of range', coalesce(lease::text, 'NULL')
       USING ERRCODE = 'invalid_parameter_value', HINT = 'give an interval from 0 to 1 day';
   END IF;
   IF current_setting('synchronous_commit') = 'off' THEN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
-  RETURN clock_timestamp() + lease;
+  RETURN now + lease;
 END
 $$;
 REVOKE ALL ON FUNCTION outseal.lease_end(interval) FROM PUBLIC;
@@ -187,8 +217,14 @@ AS $$
 DECLARE
   taken bigint;
 BEGIN
-  -- A statement of its own, so that the next one sees what was committed while this one waited.
-  PERFORM FROM outseal.idempotency i WHERE i.key_hash = operation FOR UPDATE;
+  IF (clock_timestamp() - idle <= clock_timestamp()) IS NOT TRUE THEN
+    RAISE EXCEPTION 'idle is %', coalesce(idle::text, 'NULL') USING
+      ERRCODE = 'invalid_parameter_value', HINT = 'a lease that has not ended is never taken';
+  END IF;
+  -- A statement of its own, so that the next one sees what was committed while this one waited. It
+  -- waits, and locks, only for who knows the fence.
+  PERFORM FROM outseal.idempotency i WHERE i.key_hash = operation
+    AND i.fence = take_over_operation.fence AND i.state IN ('in_progress', 'unknown') FOR UPDATE;
   UPDATE outseal.idempotency i SET state = 'in_progress', fence = i.fence + 1,
     attempts = i.attempts + 1, lease_owner = owner, lease_until = outseal.lease_end(lease)
   WHERE i.key_hash = operation AND i.fence = take_over_operation.fence
@@ -257,6 +293,13 @@ BEGIN
     RAISE EXCEPTION 'an operation does not finish as %', coalesce(state, 'NULL')
       USING ERRCODE = 'invalid_parameter_value', HINT = 'give succeeded or failed';
   END IF;
+  IF (now + response_retention >= now + interval '1 minute'
+      AND now + key_retention >= now + response_retention) IS NOT TRUE THEN
+    RAISE EXCEPTION 'the retentions % and % are out of range',
+      coalesce(response_retention::text, 'NULL'), coalesce(key_retention::text, 'NULL')
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'keep the response for a minute or more,'
+        ' and the key no shorter: a key that is forgotten executes again';
+  END IF;
   UPDATE outseal.idempotency i SET state = finish_operation.state, status = finish_operation.status,
     body = finish_operation.body, content_type = finish_operation.content_type,
     reply_headers = finish_operation.reply_headers, completed_at = now,
@@ -299,6 +342,10 @@ DECLARE
   seen record;
   secret CONSTANT bytea := uuid_send(gen_random_uuid());
 BEGIN
+  IF num_nulls(scope, principal, key, fingerprint, fingerprint_version) > 0 THEN
+    RAISE EXCEPTION 'an operation has scope, principal, key, fingerprint and its version'
+      USING ERRCODE = 'null_value_not_allowed', HINT = 'none of them may be NULL';
+  END IF;
   operation := outseal.key_hash(scope, principal, key);
   FOR turn IN 1 .. 3 LOOP
     SELECT * INTO seen FROM outseal.operation_status(operation);

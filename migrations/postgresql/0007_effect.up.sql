@@ -132,8 +132,10 @@ AS $$
              ELSE p.policy END
       FROM unnest(policies) WITH ORDINALITY AS p (policy, place)
       WHERE CASE p.policy
-        -- With a second for the call.
-        WHEN 'rerun' THEN array_position('{nothing,success,any}'::text[], replays)
+        -- With a second for the call. Sent in the future: the clock was set back, by nobody knows
+        -- how much; the margin is there for less.
+        WHEN 'rerun' THEN first_sent_at <= now + margin
+          AND array_position('{nothing,success,any}'::text[], replays)
             >= array_position('{nothing,success,any}'::text[], rerun_needs)
           AND now + interval '1 second' <= first_sent_at + rerun_window - margin
         WHEN 'ask' THEN 'ask' <> ALL (tried)
@@ -195,6 +197,15 @@ BEGIN
     RAISE EXCEPTION 'a policy, or what is replayed, is not known'
       USING ERRCODE = 'invalid_parameter_value', HINT = 'policies are rerun, ask, cancel_by_key'
         ' and hand_over; replays and rerun_needs are nothing, success or any';
+  END IF;
+  decided_at := clock_timestamp();
+  IF (least(decided_at + max_in_flight, decided_at + margin, decided_at + rerun_window,
+        decided_at + lease_margin) >= decided_at AND decided_at + lease > decided_at + lease_margin
+      AND num_nulls(max_in_flight, margin, rerun_window, lease_margin, request_hash, provider,
+                    cancels_by_key, tried) = 0) IS NOT TRUE THEN
+    RAISE EXCEPTION 'an argument is NULL, negative, or a lease no longer than its margin'
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'request_hash, provider and times are'
+        ' needed; leave out what has a default';
   END IF;
   PERFORM outseal.hold_operation(operation, fence, owner, lease);
   SELECT e.* INTO seen FROM outseal.effect e
@@ -271,6 +282,12 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value', HINT = 'step is the word of begin_effect; the'
         ' answers to each are in migrations/README.md';
   END IF;
+  IF asked_at > clock_timestamp()
+    OR (clock_timestamp() + absence_after >= clock_timestamp()) IS NOT TRUE THEN
+    RAISE EXCEPTION 'the question was asked at %, and absence counts after %', asked_at,
+      coalesce(absence_after::text, 'NULL') USING ERRCODE = 'invalid_parameter_value',
+        HINT = 'asked_at is the decided_at of begin_effect; an absence counts only after a time';
+  END IF;
   SELECT e.* INTO seen FROM outseal.effect e
   WHERE e.operation = answer_effect.operation AND e.name = answer_effect.name;
   state := CASE answer WHEN 'applied' THEN 'confirmed' WHEN 'refused' THEN 'failed'
@@ -278,11 +295,15 @@ BEGIN
   IF step IN ('ask', 'cancel') AND state <> 'intended' THEN
     evidence := 'the provider says ' || answer;
   END IF;
-  IF answer = 'applied'
-    AND (seen.amount_minor <> amount_minor OR seen.currency <> currency) THEN
+  -- One that is not given is not compared; half of one is another one.
+  IF answer = 'applied' AND seen.amount_minor IS NOT NULL
+    AND num_nonnulls(answer_effect.amount_minor, answer_effect.currency) > 0
+    AND (seen.amount_minor, seen.currency) IS DISTINCT FROM
+        (answer_effect.amount_minor, answer_effect.currency) THEN
     state := 'disputed';
     evidence := format('asked for %s minor units of %s, the provider says %s minor units of %s',
-      seen.amount_minor, seen.currency, amount_minor, currency);
+      seen.amount_minor, seen.currency, coalesce(answer_effect.amount_minor::text, 'no'),
+      coalesce(answer_effect.currency, 'no currency'));
   ELSIF answer = 'not_sent' THEN
     -- Earlier requests may have left, even if it was proven that they are over.
     sent := CASE WHEN step <> 'call' THEN 'open' WHEN seen.attempts = 1 THEN 'never'

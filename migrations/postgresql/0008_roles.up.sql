@@ -65,6 +65,8 @@ BEGIN
         'EXECUTE ON FUNCTION outseal.key_hash(text, text, text)',
         'EXECUTE ON FUNCTION outseal.operation_of(text)',
         'EXECUTE ON FUNCTION outseal.operation_status(bytea)',
+        'EXECUTE ON FUNCTION outseal.effects_of(bytea)',
+        'EXECUTE ON FUNCTION outseal.is_locked(bigint)',
         'EXECUTE ON FUNCTION outseal.begin_operation(text, text, text, bytea, text, interval,'
           ' integer)',
         'EXECUTE ON FUNCTION outseal.claim_operation(bytea, text, bytea, integer, bytea, text,'

@@ -242,6 +242,28 @@ TEST_CASE("a handler that commits by itself keeps its rows, its events, and the 
   CHECK(calls.count == 1);
 }
 
+TEST_CASE("a handler that commits by itself and fails for good leaves the compensation") {
+  for (const bool throws : {false, true}) {
+    ServiceFixture f;
+    Calls calls;
+    Effect effect = calls.charge();
+    effect.compensation = [](const EffectOutcome&) { return event("refund"); };
+    const auto once = [&] {
+      return execute(*f.session, operation("a"), effect,
+                     [&](Transaction& tx, const EffectOutcome&) -> Reply {
+                       charging (*f.session)(tx);
+                       f.run("COMMIT");
+                       if (throws) throw std::runtime_error{"no"};
+                       return {.verdict = Verdict::final_failure, .status = 402};
+                     });
+    };
+    CHECK(code_of(once) == ErrorCode::foreign_commit);
+    CHECK(f.database.balance() == "95");
+    CHECK(f.database.payloads() == "charged refund");
+    CHECK(once().ended == Verdict::final_failure);
+  }
+}
+
 TEST_CASE("a finish whose operation was taken over commits nothing") {
   ServiceFixture f;
   Calls calls;

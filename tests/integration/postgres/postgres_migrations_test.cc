@@ -154,8 +154,8 @@ TEST_CASE("taking back refuses while anything would be lost, unless forced") {
   }
   SUBCASE("an idempotency record that still holds") {
     f.ask(
-        "INSERT INTO outseal.idempotency (key_hash, fingerprint, scope, state, created_at)"
-        " VALUES (sha256(''), sha256(''), 's', 'in_progress', now())");
+        "INSERT INTO outseal.idempotency (key_hash, fingerprint, scope, state, created_at,"
+        " fence) VALUES (sha256(''), sha256(''), 's', 'in_progress', now(), 1)");
     check_refused("idempotency");
   }
   SUBCASE("nothing of that") {

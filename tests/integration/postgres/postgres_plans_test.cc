@@ -174,11 +174,7 @@ std::vector<Case> service_cases() {
   return {
       {"find_operation", sql::kFindOperation, {hash}, {"idempotency_pk"}},
       {"claim_operation", sql::kClaimOperation, {"1", hash}, {"idempotency_pk"}},
-      {"read_ended_status", sql::kReadEndedStatus, {hash}, {"idempotency_pk"}},
-      {"read_operation_status",
-       sql::kReadOperationStatus,
-       {hash, "1"},
-       {"idempotency_pk", "effect_name_unique"}},
+      {"read_operation_status", sql::kReadOperationStatus, {hash, "1"}, {"idempotency_pk"}},
       {"delete_expired_operation", sql::kDeleteExpiredOperation, {hash}, {"idempotency_pk"}},
       {"find_operation_view",
        sql::kFindOperationView,

@@ -35,24 +35,20 @@ ErrorCode code_of(Call&& call) {
   return ErrorCode::internal;
 }
 
-/// OBJECT: PRIVILEGE(its columns, if it is not all of them) ..., a line each, of the grantee that
-/// follows.
+/// OBJECT: PRIVILEGE(its columns, if not all) ..., a line each, of the grantee that follows.
 constexpr const char* kPrivileges = R"(
     WITH granted (object, grantee, privilege, columns) AS (
       SELECT c.relname, a.grantee, a.privilege_type, ''
       FROM pg_class c CROSS JOIN aclexplode(c.relacl) a
       WHERE c.relnamespace = 'outseal'::regnamespace
-      UNION ALL
-      SELECT c.relname, a.grantee, a.privilege_type,
+      UNION ALL SELECT c.relname, a.grantee, a.privilege_type,
              '(' || string_agg(t.attname, ',' ORDER BY t.attname) || ')'
       FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid CROSS JOIN aclexplode(t.attacl) a
       WHERE c.relnamespace = 'outseal'::regnamespace GROUP BY 1, 2, 3
-      UNION ALL
-      SELECT DISTINCT p.proname || '()', a.grantee, a.privilege_type, ''
+      UNION ALL SELECT DISTINCT p.proname || '()', a.grantee, a.privilege_type, ''
       FROM pg_proc p CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
       WHERE p.pronamespace = 'outseal'::regnamespace
-      UNION ALL
-      SELECT 'schema', a.grantee, a.privilege_type, ''
+      UNION ALL SELECT 'schema', a.grantee, a.privilege_type, ''
       FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) a WHERE n.nspname = 'outseal')
     SELECT string_agg(line, chr(10) ORDER BY line COLLATE "C") FROM (
       SELECT object || ': ' || string_agg(privilege || columns, ' ' ORDER BY privilege) AS line
@@ -78,6 +74,7 @@ begin_operation(): EXECUTE
 claim_operation(): EXECUTE
 effect: SELECT
 effect_step(): EXECUTE
+effects_of(): EXECUTE
 finish_attempt(): EXECUTE
 finish_operation(): EXECUTE
 forget_expired(): EXECUTE
@@ -94,6 +91,7 @@ inbox_cursor: INSERT SELECT UPDATE(position,tried_to,updated_at)
 inbox_event: SELECT
 inbox_position: INSERT SELECT UPDATE(last_event_id,position,updated_at)
 inbox_tail: SELECT
+is_locked(): EXECUTE
 key_hash(): EXECUTE
 operation_of(): EXECUTE
 operation_status(): EXECUTE
