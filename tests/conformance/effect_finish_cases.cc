@@ -249,20 +249,6 @@ TEST_CASE("effects and attempts refuse bad input before anything is written or c
   CHECK(code_of([&] { unbegun.effect(f.provider.effect()); }) == invalid_argument);
 }
 
-TEST_CASE("a result that cannot be kept counts as uncertain") {
-  EffectFixture f;
-  for (const bool is_reference : {true, false}) {
-    Effect effect = f.provider.effect({Policy::rerun});
-    effect.call = [&](EffectCall&) {
-      CallResult result{.verdict = Verdicts::applied};
-      (is_reference ? result.reference : result.response) = std::string((1U << 20U) + 1, 'x');
-      return result;
-    };
-    CHECK(code_of([&] { std::ignore = f.execute(effect); }) == ErrorCode::invalid_argument);
-    CHECK(f.effect_state() == "intended");
-  }
-}
-
 TEST_CASE("a callback may not call its attempt") {
   EffectFixture f;
   Attempt attempt = f.attempt();

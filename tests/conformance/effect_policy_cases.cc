@@ -257,6 +257,47 @@ TEST_CASE("answers of a call settle the effect, or leave it as it was") {
   }
 }
 
+TEST_CASE("what cannot be kept of an answer does not make it one that nobody has heard") {
+  for (const std::string& reference :
+       {std::string(1'025, 'r'), std::string{"\xff"}, std::string{"a\0b", 3}}) {
+    EffectFixture f;
+    Effect effect = f.provider.effect({Policy::hand_over});
+    effect.call = [&](EffectCall&) {
+      return CallResult{.verdict = Verdicts::applied,
+                        .reference = reference,
+                        .response = std::string((1U << 20U) + 1, 'x')};
+    };
+    CHECK(f.execute(effect).outcome == Outcome::executed);
+    CHECK(f.effect_state() == "confirmed");
+    CHECK(f.text("SELECT evidence FROM outseal_effect") ==
+          "a reference of " + std::to_string(reference.size()) +
+              " bytes could not be kept; a response of 1048577 bytes could not be kept");
+  }
+}
+
+TEST_CASE("an answer to a question that is none proves nothing") {
+  EffectFixture f;
+  f.provider.profile.replays = Replays::nothing;
+  f.provider.profile.window = 0s;
+  f.leave_uncertain({Policy::ask, Policy::hand_over});
+  f.provider.ask_answers.answer = static_cast<Answers>(4);
+  CHECK(f.execute(f.provider.effect({Policy::ask, Policy::hand_over})).outcome == Outcome::unknown);
+  CHECK(f.provider.keys.size() == 1);
+}
+
+TEST_CASE("what was sent in the future is not sent again: the clock was set back") {
+  const auto calls = [](std::chrono::milliseconds ahead) {
+    EffectFixture f;
+    f.leave_uncertain({Policy::rerun, Policy::hand_over});
+    f.pass(-ahead - f.kLater);
+    change(*f.session, "UPDATE outseal_idempotency SET lease_until = {long_ago}");
+    std::ignore = f.execute(f.provider.effect({Policy::rerun, Policy::hand_over}));
+    return f.provider.keys.size();
+  };
+  CHECK(calls(1h) == 1);
+  CHECK(calls(1min) == 2);  // Within the margin.
+}
+
 TEST_CASE("no call starts with less time than it needs") {
   EffectFixture f;
   f.options.lease = 1s;
@@ -317,5 +358,6 @@ TEST_CASE("without a window, a proof or a wait a request is sent twice") {
   CHECK_FALSE(passes_with_mutant("in_flight_ignored", "nothing is decided while*"));
   CHECK_FALSE(passes_with_mutant("in_flight_ignored", "each answer to a cancellation*"));
   CHECK_FALSE(passes_with_mutant("not_sent_forgets", "answers of a call settle*"));
+  CHECK_FALSE(passes_with_mutant("sent_in_future", "what was sent in the future*"));
 }
 #endif

@@ -27,6 +27,8 @@ TEST_CASE("an operation in progress is 409, 202 on demand, and its location has 
   CHECK(client.get(location).status == 202);
   CHECK(client.get(location + "x").status == 404);
   CHECK(client.get("/operations/").status == 404);
+  HttpFront refunds{{.scope = "refunds"}};  // It knows nothing of who may see payments.
+  CHECK(Client{*shop.store, refunds}.get(location).status == 404);
   std::jthread waiting{[&] {
     Client other = shop.client();
     CHECK(other.post({{"Idempotency-Key", "\"k\""}, {"Prefer", "wait=600"}}).status == 201);
@@ -38,6 +40,18 @@ TEST_CASE("an operation in progress is 409, 202 on demand, and its location has 
   CHECK(done.status == 201);
   CHECK(done.body == fingerprint("POST /charges\n{\"amount\":5}"));
   CHECK(field(done, "Idempotent-Replayed") == "true");
+}
+
+TEST_CASE("whoever may not see an operation is not told where it can be seen") {
+  Shop shop{
+      {.scope = {}, .may_replay = [](const std::string&, const Operation&) { return false; }}};
+  Client client = shop.client();
+  CHECK(client.post("\"k\"").status == 201);
+  shop.open("intended");
+  const HttpResponse busy =
+      client.post({{"Idempotency-Key", "\"k\""}, {"Prefer", "respond-async, wait=0"}});
+  CHECK(busy.status == 409);
+  CHECK(busy.body.find("location") == std::string::npos);
 }
 
 TEST_CASE("what nobody knows, what is disputed and what is gone say so, with the effects") {

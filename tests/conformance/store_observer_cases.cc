@@ -221,7 +221,7 @@ TEST_CASE("an observer is told of each look at a status") {
   std::ignore = execute(*session, charge("k1"), charging(*session, {}));
   CHECK(status(*session, key, observed).state == OperationState::succeeded);
   CHECK(words.take() == Said{"status absent", "status succeeded"});
-  change(*session, "DROP TABLE outseal_effect");
+  change(*session, "DROP TABLE outseal_idempotency");
   CHECK(code_of([&] { return status(*session, key, observed); }) == ErrorCode::schema_missing);
   CHECK(words.take() == Said{"status none schema_missing"});
 }

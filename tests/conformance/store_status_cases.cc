@@ -118,6 +118,7 @@ TEST_CASE("a new key is safe only after a failure whose effects are known not to
   shop.sql("UPDATE outseal_idempotency SET purge_at = {long_ago}");
   CHECK(shop.seen().state == OperationState::expired);
   CHECK(shop.seen().safe_new_key);
+  shop.sql("UPDATE outseal_idempotency SET fence = 1");
   shop.add_effect("a", "not_applied");
   shop.add_effect("b", "failed");
   CHECK(shop.seen().safe_new_key);
@@ -293,7 +294,7 @@ TEST_CASE("a poller replaces what breaks, and tells what it cannot cure") {
   waiter.join();
   CHECK(opened == 4);
 
-  shop.sql("DROP TABLE outseal_effect");
+  shop.sql("DROP TABLE outseal_idempotency");
   CHECK(code_of([&] { return poller.wait(kKey, after(10min)); }) == ErrorCode::schema_missing);
   CHECK(code_of([&] { StatusPoller{{}}; }) == ErrorCode::invalid_argument);
   CHECK(code_of([&] { StatusPoller{flaky, {.interval_min = 0ms}}; }) == ErrorCode::invalid_config);

@@ -107,9 +107,12 @@ TEST_CASE("a stored field cannot split the response, nor take the place of ours"
   CHECK(response.headers.size() == 4);
 }
 
-TEST_CASE("a reply whose status is none of HTTP's is the program's fault") {
-  for (const int status : {0, 42, 101, 600, 999})
-    CHECK_THROWS_AS(answered(done(Outcome::executed, {.status = status})), Error);
+TEST_CASE("a reply whose status is none of HTTP's is answered as its verdict says") {
+  for (const int status : {0, 42, 101, 600, 999}) {
+    CHECK(answered(done(Outcome::executed, {.status = status})).response.status == 200);
+    const Reply failed{.verdict = Verdict::final_failure, .status = status};
+    CHECK(answered(done(Outcome::executed, failed)).response.status == 500);
+  }
 }
 
 TEST_CASE("what is no reply is a problem, by the table") {

@@ -6,6 +6,12 @@
 // finds what was intended, and follows the effect's policies: it is tried again only where that is
 // proven to be safe, and otherwise nobody guesses.
 //
+// What is intended is durable before the request leaves, whatever the session has set: PostgreSQL's
+// synchronous_commit = off and SQLite's PRAGMA synchronous below FULL are raised for that commit.
+// Times are the database's. A clock that is set back by more than a profile's margin sends nothing
+// again; one that jumps forward lets leases, windows and waits end too soon, which nobody can see.
+// So let clocks be slewed, not set.
+//
 // ```
 // outseal::Attempt attempt{session, operation};
 // if (auto known = attempt.begin()) return respond(*known);
@@ -303,7 +309,7 @@ struct CompleteOptions {
 
 /// What complete() has done.
 struct Completed {
-  std::uint64_t finished = 0;     ///< Operations that are final by now.
+  std::uint64_t finished = 0;     ///< As `complete_one` said: final.
   std::uint64_t in_progress = 0;  ///< Attempts that left one for later.
   std::uint64_t unknown = 0;      ///< Operations that wait for an operator.
   std::uint64_t failed = 0;       ///< Attempts that ended with an exception.

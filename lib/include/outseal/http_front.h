@@ -25,10 +25,10 @@
 //   the database cannot be used                503, Retry-After              unavailable
 //
 // 409 without Retry-After: to come again does not help. Every answer has Cache-Control: no-store.
-// Whatever is not the service's own reply is application/problem+json, with the members `type`,
-// `title`, `status` and `detail`, and where it is known `safe_new_key`, `location`, `ended`
-// (success or final_failure) and `effects` (name, state, reference). In doubt it fails closed: no
-// answer that could be taken for success, and no second execution.
+// Whatever is not the service's own reply is application/problem+json (the 202 application/json),
+// with the members `type`, `title`, `status` and `detail`, and where it is known `safe_new_key`,
+// `location`, `ended` (success or final_failure) and `effects` (name, state, reference). In doubt
+// it fails closed: no answer that could be taken for success, and no second execution.
 #pragma once
 
 #include <chrono>
@@ -196,9 +196,13 @@ class HttpFront {
   ///
   /// @throws Error with Recovery::fix_first that is a fault of the program, and not of the
   /// database,
-  ///         for example invalid_argument for a principal that is too long, or for a reply whose
-  ///         status is none of HTTP's (200 to 599).
-  /// @throws whatever else `work` throws that is no Error: answer 500. Nothing was stored.
+  ///         for example invalid_argument for a principal that is too long.
+  /// @throws whatever else `work` throws that is no Error: answer 500, and leave the key to its
+  ///         client. execute() has stored nothing then; with effects a request may have been sent,
+  ///         and is recorded as sent.
+  ///
+  /// A reply whose status is none of HTTP's (200 to 599) is answered by 200 or 500, as its verdict
+  /// says; one of 204, 205 or 304 without its body.
   HttpResponse serve(const SessionOpener& open, const HttpRequest& request, const Work& work);
 
   /// Answers GET of a Location that serve() gave: 202 while the operation is in progress, then as

@@ -26,7 +26,7 @@
 // handler's SQL met a serialization failure or a deadlock, Error{conflict}. Each is then said as
 // plainly as if execute()'s own statements had met it. A handler that replies after it has passed
 // over a conflict gets Error{conflict}, too. Whatever it threw, nothing is stored, unless it had
-// committed by itself: Error{foreign_commit}.
+// committed by itself: Error{foreign_commit}. (Effects are recorded before it runs: effects.h.)
 #pragma once
 
 #include <chrono>

@@ -51,14 +51,14 @@ using SessionWork = std::function<ExecuteResult(Session)>;
 /// | retry_transaction | tries again on the same connection |
 /// | reconnect | tries again on a new connection |
 /// | find_out | the same; the key's record tells whether the commit went through |
-/// | fix_first | passes the error through at once |
+/// | fix_first | passes the error through at once; lease_lost: tries again on the same connection |
 ///
 /// If `open` throws anything, that counts as reconnect. Another exception of `work` that is no
 /// Error passes through at once. A result is a result: in_progress and released are returned.
 ///
 /// @returns what `work` returned.
 /// @throws Error{commit_in_doubt} if the outcome of a commit is still unknown after the last
-///         attempt, whatever that one has failed by: call again with the same key.
+///         attempt, whatever Error that one has failed by: call again with the same key.
 /// @throws what the last attempt has thrown, if attempts, time or stop token end it.
 /// @throws Error{invalid_config} for bad options.
 /// Threads: thread-safe, if `open` and `work` are. Both are called by the calling thread.

@@ -87,11 +87,11 @@ struct StatusOptions {
   Observer observer = {};
 };
 
-/// Looks at the record of a key and its effects. One SELECT by primary key answers for what a
-/// one-transaction operation has left; for all else there is a second one. It takes no lock, waits
-/// for nobody and writes nothing. Inside of a transaction it uses that transaction's view.
+/// Looks at the record of a key and its effects, in one round trip. It takes no lock, waits for
+/// nobody and writes nothing. Inside of a transaction it uses that transaction's view.
 ///
-/// PostgreSQL: for a key without a record the second statement also looks whether somebody holds the key's lock (`pg_locks`).
+/// PostgreSQL: for a key without a record it also looks, in the same statement, whether somebody
+/// holds the key's lock (`pg_locks`).
 ///
 /// @throws Error{invalid_argument} if a field breaks its limit.
 /// @throws Error{schema_missing} if the database has no outseal schema.

@@ -39,6 +39,9 @@ void check_attributes(const Effect& effect) {
            "keep what is to be compared with the provider, and nothing else");
   if (!nlohmann::json::parse(effect.attributes, nullptr, false).is_object())
     refuse(effect, "the attributes are not a JSON object", "give for example {\"order\":\"17\"}");
+  if (effect.attributes.find("\\u0000") != std::string::npos)
+    refuse(effect, "the attributes have a NUL character",
+           "PostgreSQL keeps none: leave \\u0000 out");
 }
 
 void check_policies(const Effect& effect) {

@@ -183,6 +183,8 @@ void ProviderProfile::validate() const {
   faults.check_range("max_in_flight (s)", max_in_flight.count(), 0, kTimeMax.count());
   if (replays == Replays::nothing && window.count() > 0)
     faults.add("window is not 0, but the provider replays nothing");
+  if (window.count() > 0 && window <= margin)
+    faults.add("window is not longer than margin: nothing could ever be sent again");
   faults.raise();
 }
 

@@ -3,6 +3,8 @@
 #include <time.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -10,6 +12,7 @@
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/owner.h"
+#include "base/text.h"
 #include "model/effect.h"
 #include "model/limits.h"
 #include "model/validation.h"
@@ -35,36 +38,46 @@ namespace {
 /// While it lives the lease is renewed, from a thread of its own.
 class Renewal {
  public:
-  Renewal(std::chrono::milliseconds every, const std::function<void()>& renew)
-      : thread_{[this, every, renew](const std::stop_token& stop) {
-          std::unique_lock lock{mutex_};
-          while (!stopped_.wait_for(lock, stop, every, [] { return false; })) {
-            if (stop.stop_requested()) return;
-            try {
-              renew();
-            } catch (const std::exception&) {  // The deadline stays as it is, and the call sees it.
-              return;
-            }
-          }
+  Renewal(std::chrono::milliseconds every, std::function<void()> renew)
+      : every_{every}, renew_{std::move(renew)}, thread_{[this](const std::stop_token& stop) {
+          run(stop);
         }} {}
 
  private:
+  void run(const std::stop_token& stop) {
+    std::unique_lock lock{mutex_};
+    while (!stopped_.wait_for(lock, stop, every_, [] { return false; })) {
+      if (stop.stop_requested()) return;
+      try {
+        renew_();
+      } catch (const std::exception&) {  // The deadline stays as it is, and the call sees it.
+        return;
+      }
+    }
+  }
+
+  const std::chrono::milliseconds every_;
+  const std::function<void()> renew_;
   std::mutex mutex_;
   std::condition_variable_any stopped_;
   std::jthread thread_;
 };
 
-/// A result that cannot be kept is none: the request counts as uncertain.
+/// Leaves out what cannot be kept, and says so. What the provider has said counts all the same:
+/// it has done it, and a word that is too long must not make anybody forget that.
 template <typename Result>
-Result checked(Result result) {
-  check_text("effect", "reference of the result", result.reference, 0, kEffectReferenceBytesMax);
-  if (result.response.size() > kEffectResponseBytesMax)
-    throw Error{ErrorCode::invalid_argument,
-                "effect",
-                "response of the result has " + std::to_string(result.response.size()) +
-                    " bytes, the limit is " + std::to_string(kEffectResponseBytesMax),
-                {.hint = "keep what a resumed operation needs"}};
-  return result;
+std::string leave_out(Result& result) {
+  std::string left_out;
+  const auto leave = [&](const char* what, std::string& text) {
+    left_out += (left_out.empty() ? "" : "; ") + std::string{what} + " of " +
+                std::to_string(text.size()) + " bytes could not be kept";
+    text.clear();
+  };
+  if (result.reference.size() > kEffectReferenceBytesMax || !is_utf8(result.reference) ||
+      result.reference.find('\0') != std::string::npos)
+    leave("a reference", result.reference);
+  if (result.response.size() > kEffectResponseBytesMax) leave("a response", result.response);
+  return left_out;
 }
 
 std::string_view answer_of(const CallResult& result) {
@@ -176,9 +189,11 @@ std::optional<Input> Attempt::Impl::carry_out(const Commit& commit) {
 
 std::optional<Input> Attempt::Impl::carry_out(const Finish& finish) {
   failpoint("effect.before_finish");
-  auto reply = store->finish(id, finish.fence, finish.settled, *handler, [this](Transaction& tx) {
+  auto reply = store->finish(id, finish.fence, finish.settled, *handler, [this] {
+    std::vector<Event> events;
     for (const std::string& text : core.compensations())
-      append(tx, operation::read_compensation(text));
+      events.push_back(operation::read_compensation(text));
+    return events;
   });
   failpoint("effect.after_finish");
   return Finished{std::move(reply)};
@@ -206,10 +221,9 @@ Result Attempt::Impl::call_back(const std::function<Result(EffectCall&)>& callba
   ProviderCall seen;
   seen.step = step;
   seen.attempt = attempt;
-  const auto left = [this] {
-    const std::lock_guard lock{renewing};
-    return std::max(core.deadline() - now(), Milliseconds{});
-  };
+  // Not behind the lock: a renewal may wait for the database, and the call must see its time pass.
+  deadline = core.deadline();
+  const auto left = [this] { return std::max(deadline.load() - now(), Milliseconds{}); };
   seen.effect = effect_at_hand->name;
   seen.provider = effect_at_hand->provider.name;
   EffectCall call{core.row().provider_key, seen.attempt, left, [this] { renew(); }};
@@ -218,11 +232,12 @@ Result Attempt::Impl::call_back(const std::function<Result(EffectCall&)>& callba
   failpoint("effect.before_call");
   callback_threw = true;
   Result result = store::observed(options.execute.observer, seen, [&] {
-    Result given = checked(callback(call));
+    Result given = callback(call);
     seen.answer = answer_of(given);
     return given;
   });
   callback_threw = false;
+  core.note_left_out(leave_out(result));
   failpoint("effect.after_call");
   return result;
 }
@@ -232,6 +247,7 @@ void Attempt::Impl::renew() {
   const Milliseconds before = now();
   if (!store->advance(id, core.renewal())) throw_lost();
   core.renewed(before, now());
+  deadline = core.deadline();
 }
 
 // --- The attempt's calls -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // What carries out the commands of an attempt's core.
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -65,6 +65,7 @@ struct Attempt::Impl {
   const Effect* effect_at_hand = nullptr;
   const FinishHandler* handler = nullptr;
   bool callback_threw = false;
+  std::atomic<attempt::Milliseconds> deadline = {};  ///< Of the call that runs.
   std::mutex renewing;  ///< Guards the core and the store while a call runs.
 };
 

@@ -173,6 +173,9 @@ class EffectCore {
   /// The event that undoes an effect that was applied; it travels with the outcome.
   void set_compensation(std::string_view name, const std::string& event);
 
+  /// What of the provider's last answer could not be kept: for the evidence.
+  void note_left_out(std::string text) { left_out_ = std::move(text); }
+
   /// When the call at hand must have ended.
   Milliseconds deadline() const { return deadline_; }
   bool is_idle() const { return state_ == State::idle; }
@@ -222,6 +225,7 @@ class EffectCore {
   Command follow_policies(Milliseconds now);
   Command next_policy(Milliseconds now);
   Command ask(Milliseconds now);
+  Command send_anew(Milliseconds now);
   Command cancel(Milliseconds now);
   template <typename Result>
   Command confirm(const Result& result, std::string_view decided_by, Milliseconds now);
@@ -234,6 +238,7 @@ class EffectCore {
 
   /// Nothing of the effect was sent, or nothing more of it will leave.
   Settle::Sent without_this() const;
+  void add_left_out(Settle& settled);
   void note(Settle::Sent sent, std::string_view decided_by, Milliseconds now);
   bool may_rerun(Milliseconds now) const;
   Milliseconds rerun_end() const;
@@ -269,6 +274,7 @@ class EffectCore {
   std::size_t policy_ = 0;                ///< The next one.
   bool is_rerun_ = false;                 ///< An earlier request is open.
   bool is_known_ = false;                 ///< The provider may have seen the key before.
+  std::string left_out_;                  ///< Of the provider's last answer.
   std::string tried_;                     ///< What the policies have come to, for an operator.
   std::optional<CallResult> unrecorded_;  ///< Of a mutant that calls first.
 };

@@ -136,6 +136,10 @@ Command EffectCore::next_policy(Milliseconds now) {
 
 bool EffectCore::may_rerun(Milliseconds now) const {
   if (!replays_enough(*effect_)) return false;
+  // Sent in the future: the database's clock was set back, by nobody knows how much, and the
+  // window may be over. The margin is there for less.
+  if (*at_hand().first_sent > now + effect_->provider.margin && !mutant("sent_in_future"))
+    return false;
   return now + timing_.call_min <= rerun_end() || mutant("window_ignored");
 }
 
@@ -161,13 +165,19 @@ Command EffectCore::take(const Asked& asked, Milliseconds now) {
     case AskResult::Answer::not_found_yet:
       if (quiet < absence_after && !mutant("not_found_is_proof"))
         return come_back(absence_after - quiet);
-      break;
+      return send_anew(now);
     case AskResult::Answer::not_applied_proven:
-      break;
+      return send_anew(now);
     case AskResult::Answer::cannot_tell:
-      tried_ += "ask: the provider cannot tell; ";
-      return next_policy(now);
+      break;
   }
+  // Also a value that is no enumerator's: what is not understood proves nothing.
+  tried_ += "ask: the provider cannot tell; ";
+  return next_policy(now);
+}
+
+/// Behind the proof that no request was applied, and that none can still arrive.
+Command EffectCore::send_anew(Milliseconds now) {
   note(Settle::Sent::absent, "ask", now);
   return send(now);
 }
@@ -217,8 +227,15 @@ Command EffectCore::confirm(const Result& result, std::string_view decided_by, M
   return hand_over(std::move(settled), now);
 }
 
+void EffectCore::add_left_out(Settle& settled) {
+  if (left_out_.empty()) return;
+  if (!settled.evidence.empty()) settled.evidence += "; ";
+  settled.evidence += std::exchange(left_out_, {});
+}
+
 /// Committed with whatever comes next.
 Command EffectCore::settle(Settle settled) {
+  add_left_out(settled);
   EffectOutcome& outcome = at_hand().row.outcome;
   outcome.state = settled.state;
   outcome.reference = settled.reference;
@@ -232,6 +249,7 @@ Command EffectCore::settle(Settle settled) {
 Command EffectCore::hand_over(Settle settled, Milliseconds now) {
   settled.name = row().outcome.name;
   if (settled.evidence.empty()) settled.evidence = tried_ + "no policy is left";
+  add_left_out(settled);
   EffectOutcome& outcome = at_hand().row.outcome;
   outcome.state = settled.state;
   outcome.reference = settled.reference;

@@ -28,6 +28,9 @@ struct OperationId {
   std::string owner;                     ///< Of the lease, unless it is given back.
 };
 
+/// The events that undo what was applied, the last effect's first.
+using Compensations = std::function<std::vector<Event>()>;
+
 class EffectStore {
  public:
   virtual ~EffectStore() = default;
@@ -55,12 +58,12 @@ class EffectStore {
 
   /// The last commit: begins a transaction, runs `handler` in it, writes `settled`, the record of
   /// its reply (with its retentions) and what it appended, and commits. On a final failure the
-  /// handler's work is undone and `compensate` runs in the same transaction. On a retryable one
-  /// everything is undone, and nothing is written.
+  /// handler's work is undone, and what `compensations` gives is appended in the same transaction.
+  /// On a retryable one everything is undone, and nothing is written.
   /// @returns the reply; nothing if the fence was another one, and everything is undone.
   virtual std::optional<Reply> finish(const OperationId& id, std::optional<std::int64_t> fence,
                                       std::span<const Settle> settled, const FinishHandler& handler,
-                                      const std::function<void(Transaction&)>& compensate) = 0;
+                                      const Compensations& compensations) = 0;
 };
 
 /// As their databases need it. SQLite: statements in a transaction. PostgreSQL: SQL functions.

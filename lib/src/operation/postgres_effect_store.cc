@@ -78,11 +78,11 @@ class PostgresEffectStore final : public EffectStore {
 
   std::optional<Reply> finish(const OperationId& id, std::optional<std::int64_t> fence,
                               std::span<const Settle> settled, const FinishHandler& handler,
-                              const std::function<void(Transaction&)>& compensate) override {
+                              const Compensations& compensations) override {
     const auto impl = connect();
     Transaction tx = Transaction::Impl::make(impl);
     begin_last(*impl);
-    const Ending ending{id, fence, settled};
+    const Ending ending{id, fence, settled, compensations};
     Reply reply = run_handler(tx, id.key_hash, options_.execute, handler, [&](const Reply& given) {
       settle_foreign_commit(*impl, ending, given);
     });
@@ -93,7 +93,7 @@ class PostgresEffectStore final : public EffectStore {
     if (reply.verdict == Verdict::final_failure) {
       impl->rollback();
       begin_last(*impl);
-      compensate(tx);
+      append(tx, compensations());
     }
     failpoint("service.after_record");
     if (!complete(*impl, ending, reply)) return std::nullopt;
@@ -106,6 +106,7 @@ class PostgresEffectStore final : public EffectStore {
     const OperationId& id;
     std::optional<std::int64_t> fence;
     std::span<const Settle> settled;
+    const Compensations& compensations;
   };
 
   std::shared_ptr<Transaction::Impl> connect() {
@@ -208,6 +209,8 @@ class PostgresEffectStore final : public EffectStore {
       } else if (!sql::insert_missing_operation(beside, record)) {
         throw Error{ErrorCode::conflict, "finish", "the key has got another record"};
       }
+      if (kept.verdict == Verdict::final_failure)
+        store::append_beside(beside, ending.compensations());
       note_in_audit(beside, audit_note_of(record, options_.execute));
     });
   }

@@ -41,8 +41,10 @@ class Attempts {
     } catch (const Error& error) {
       if (error.code() == ErrorCode::commit_in_doubt) in_doubt_ = std::current_exception();
       failure_ = std::current_exception();
-      if (error.recovery() == Recovery::fix_first) give_up();
-      if (error.recovery() != Recovery::retry_transaction) session_.reset();
+      // Overtaken: the next attempt finds out what the other one has done.
+      const bool overtaken = error.code() == ErrorCode::lease_lost;
+      if (error.recovery() == Recovery::fix_first && !overtaken) give_up();
+      if (error.recovery() != Recovery::retry_transaction && !overtaken) session_.reset();
       return std::nullopt;
     }
   }

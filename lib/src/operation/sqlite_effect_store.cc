@@ -52,7 +52,11 @@ class SqliteEffectStore final : public EffectStore {
   }
 
   bool advance(const OperationId& id, const Advance& advance) override {
-    Transaction tx = begin();
+    auto impl_to_begin = connect();
+    // A request leaves behind this commit: it must not be forgotten when the power fails.
+    const sql::DurableCommits durable{*impl_to_begin->connection};
+    impl_to_begin->begin();
+    Transaction tx = Transaction::Impl::make(std::move(impl_to_begin));
     Transaction::Impl& impl = tx.impl();
     sql::Connection& connection = *impl.connection;
     if (!may_advance(connection, id, advance.fence)) return false;
@@ -76,7 +80,7 @@ class SqliteEffectStore final : public EffectStore {
 
   std::optional<Reply> finish(const OperationId& id, std::optional<std::int64_t> fence,
                               std::span<const Settle> settled, const FinishHandler& handler,
-                              const std::function<void(Transaction&)>& compensate) override {
+                              const Compensations& compensations) override {
     Transaction tx = begin();
     Transaction::Impl& impl = tx.impl();
     sql::Connection& connection = *impl.connection;
@@ -90,7 +94,7 @@ class SqliteEffectStore final : public EffectStore {
     }
     if (reply.verdict == Verdict::final_failure) {
       impl.rollback_to_handler();
-      compensate(tx);
+      append(tx, compensations());
     }
     sql::release_savepoint(connection);
     const sql::NewRecord record = record_of(id, reply);

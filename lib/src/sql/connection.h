@@ -237,6 +237,10 @@ class Connection {
   /// sets by `timeout=`, and returns it; 0 if it does not wait. See WithoutBusyTimeout.
   virtual std::chrono::milliseconds take_busy_timeout() { return {}; }
   virtual void set_busy_timeout(std::chrono::milliseconds /*timeout*/) noexcept {}
+  /// SQLite: from here on a commit survives a loss of power, whatever `PRAGMA synchronous` says;
+  /// returns that if it has to be set again. Not in a transaction. See DurableCommits.
+  virtual std::optional<std::int64_t> raise_durability() { return std::nullopt; }
+  virtual void set_durability(std::int64_t /*synchronous*/) noexcept {}
 
   /// The driver's own handle, to tell connections apart.
   virtual const void* handle() const = 0;
@@ -262,6 +266,23 @@ class WithoutBusyTimeout {
  private:
   Connection& connection_;
   std::chrono::milliseconds before_;
+};
+
+/// While it lives, commits are durable, because something outside follows them. (PostgreSQL's
+/// functions see to that by themselves.)
+class DurableCommits {
+ public:
+  explicit DurableCommits(Connection& connection)
+      : connection_{connection}, before_{connection.raise_durability()} {}
+  ~DurableCommits() {
+    if (before_) connection_.set_durability(*before_);
+  }
+  DurableCommits(const DurableCommits&) = delete;
+  DurableCommits& operator=(const DurableCommits&) = delete;
+
+ private:
+  Connection& connection_;
+  std::optional<std::int64_t> before_;
 };
 
 /// Wraps the driver's handle under a service's session; the session must outlive the result.

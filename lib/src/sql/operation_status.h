@@ -42,12 +42,12 @@ struct OperationStatusRow {
   std::vector<EffectStatusRow> effects;  ///< In the order in which they were intended.
 };
 
-/// One SELECT by primary key; a second one unless that finds a one-transaction operation. `lock` is the number of the key's lock, which only PostgreSQL has.
+/// One round trip; on SQLite a second SELECT unless the first finds a one-transaction operation.
+/// `lock` is the number of the key's lock, which only PostgreSQL has.
 OperationStatusRow read_operation_status(Connection& connection, std::string_view key_hash,
                                          std::int64_t lock);
 
-// Their plans are tested.
-extern const Text kReadEndedStatus;
+// Its plan is tested.
 extern const Text kReadOperationStatus;
 
 }  // namespace outseal::sql

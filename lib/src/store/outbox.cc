@@ -25,15 +25,10 @@ bool is_stored_as_text(const Event& event) {
          event.payload.find('\0') == std::string::npos && !event.payload.starts_with("\\x");
 }
 
-std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const Event> events,
-                                       const AppendOptions& options) {
-  for (const Event& event : events) validate_event(event, options);
-  impl.require_open("append");
-  std::vector<EventId> ids;
+std::vector<sql::NewEvent> rows_of(std::span<const Event> events) {
   std::vector<sql::NewEvent> rows;
-  for (const Event& event : events) {
-    ids.push_back(event.id ? *event.id : new_event_id());
-    rows.push_back({.id = ids.back().to_string(),
+  for (const Event& event : events)
+    rows.push_back({.id = (event.id ? *event.id : new_event_id()).to_string(),
                     .topic = event.topic,
                     .key = event.key,
                     .type = event.type,
@@ -41,20 +36,32 @@ std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const 
                     .payload = event.payload,
                     .payload_is_text = is_stored_as_text(event),
                     .content_type = event.content_type});
-  }
+  return rows;
+}
+
+void insert_parts(sql::Connection& connection, std::span<const sql::NewEvent> rows) {
+  store::in_parts(rows, [&](std::span<const sql::NewEvent> part) {
+    store::run_insert(sql::append_events(connection, part), part);
+  });
+}
+
+std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const Event> events,
+                                       const AppendOptions& options) {
+  for (const Event& event : events) validate_event(event, options);
+  impl.require_open("append");
+  std::vector<sql::NewEvent> rows = rows_of(events);
+  std::vector<EventId> ids;
+  for (const sql::NewEvent& row : rows) ids.push_back(*EventId::parse(row.id));
   failpoint("service.before_append");
   if (store::DeferredEvents* queue = impl.queue()) {
     queue->append(std::move(rows));
   } else {
     sql::Connection& connection = *impl.connection;
-    const auto insert = [&](std::span<const sql::NewEvent> part) {
-      store::run_insert(sql::append_events(connection, part), part);
-    };
     if (connection.pipelines())
-      store::in_parts(rows, insert);
+      insert_parts(connection, rows);
     else
       for (const sql::NewEvent& row : rows) {
-        insert(std::span{&row, 1});
+        insert_parts(connection, std::span{&row, 1});
         store::require_stored(connection, "append", "outbox");
       }
   }
@@ -63,6 +70,10 @@ std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const 
 }
 
 }  // namespace
+
+void store::append_beside(sql::Connection& to, std::span<const Event> events) {
+  insert_parts(to, rows_of(events));
+}
 
 EventId append(Transaction& tx, const Event& event, const AppendOptions& options) {
   return append(tx, std::span{&event, 1}, options).front();

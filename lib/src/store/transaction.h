@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "outseal/error.h"
+#include "outseal/outbox.h"
 #include "outseal/transaction.h"
 #include "sql/connection.h"
 #include "sql/operation.h"
@@ -72,6 +73,9 @@ class DeferredEvents {
 /// Runs what append_events() or the like has bound.
 /// @throws as throw_clearer().
 void run_insert(sql::Statement& insert, std::span<const NewEvent> events);
+
+/// Appends events that are valid, where append() has no Transaction to do it in. (PostgreSQL)
+void append_beside(sql::Connection& to, std::span<const Event> events);
 
 /// Throws `error` anew: a proof that failed by its own name, a refused row of the outbox as that of
 /// `subject`, if it has one.

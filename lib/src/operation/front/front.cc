@@ -134,6 +134,8 @@ struct HttpFront::Impl {
     }
     if (tells_of_another_time(*result) && !may_show(operation))
       return problem(HttpDecision::replay_denied, options, {});
+    if (!result->handle.empty() && result->outcome == Outcome::in_progress && !may_show(operation))
+      result->handle.clear();  // It leads to what is recorded.
     Answer answer = answer_to(*result, known, wants.respond_async, options);
     note_preferences(wants, seen.waited, answer);
     return answer;
@@ -152,6 +154,8 @@ struct HttpFront::Impl {
       if (!operation::pause(backoff.next(), options.retry.stop)) break;
       status = line.look(which, options.execute);
     }
+    // A handle of another scope is none of ours: that one has its own rights.
+    if (!status.scope.empty() && status.scope != options.scope) status = {};
     if (status.state != OperationState::absent &&
         !may_show(
             {.scope = status.scope, .principal = request.principal, .key = {}, .fingerprint = {}}))

@@ -143,12 +143,11 @@ Answer problem(HttpDecision decision, const HttpFrontOptions& options, const Det
 }
 
 Answer reply_answer(HttpDecision decision, const Reply& reply) {
-  if (reply.status < 200 || reply.status > 599)
-    throw Error{ErrorCode::invalid_argument,
-                "serve",
-                "the reply's status " + std::to_string(reply.status) + " is none of HTTP's",
-                {.hint = "let the handler reply with a status from 200 to 599"}};
-  Answer answer{decision, {.status = reply.status, .headers = {}, .body = reply.body}};
+  // What is stored is final, so it is answered, too: with the nearest that HTTP has.
+  const bool is_http = reply.status >= 200 && reply.status <= 599;
+  const int status = is_http ? reply.status : reply.verdict == Verdict::success ? 200 : 500;
+  Answer answer{decision, {.status = status, .headers = {}, .body = reply.body}};
+  if (status == 204 || status == 205 || status == 304) answer.response.body.clear();
   HttpFields& headers = answer.response.headers;
   if (!reply.content_type.empty()) headers.emplace_back("Content-Type", reply.content_type);
   for (const auto& [name, value] : reply.headers)

@@ -152,6 +152,20 @@ class SqliteConnection final : public Connection {
     if (before.count() > 0) sqlite3_busy_timeout(handle_, 0);
     return before;
   }
+  std::optional<std::int64_t> raise_durability() override {
+    constexpr std::int64_t kFull = 2;
+    const auto synchronous = prepare("PRAGMA main.synchronous");
+    synchronous->step();
+    const std::int64_t before = synchronous->integer(0);
+    if (before >= kFull || mutant("no_durable_intent")) return std::nullopt;
+    set_durability(kFull);
+    return before;
+  }
+  void set_durability(std::int64_t synchronous) noexcept override {
+    const std::string pragma = "PRAGMA main.synchronous = " + std::to_string(synchronous);
+    sqlite3_exec(handle_, pragma.c_str(), nullptr, nullptr, nullptr);
+  }
+
   void set_busy_timeout(milliseconds timeout) noexcept override {
     sqlite3_busy_timeout(handle_, static_cast<int>(timeout.count()));
   }
