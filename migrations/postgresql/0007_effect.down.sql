@@ -1,5 +1,5 @@
 DROP FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigint, text, bytea,
-  timestamptz, interval, text);
+  timestamptz, interval, text, interval);
 DROP FUNCTION outseal.begin_effect(bytea, bigint, text, text, bytea, text, text[], text, text,
   interval, interval, interval, boolean, bigint, text, jsonb, text, text[], interval, interval);
 DROP FUNCTION outseal.provider_key_of(bytea, text);

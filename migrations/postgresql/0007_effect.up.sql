@@ -258,15 +258,17 @@ REVOKE ALL ON FUNCTION outseal.begin_effect(bytea, bigint, text, text, bytea, te
 --   call, rerun   applied, refused (for good), not_sent (proven: it never left), or uncertain
 --   ask           applied, not_applied_proven, not_found_yet, or cannot_tell
 --   cancel        cancelled, applied, or cannot_tell
--- "Not found yet" is a proof only of a question that was asked `absence_after` the last request;
--- `asked_at` is the decided_at of begin_effect. An amount other than the one asked for makes the
+-- "Not found yet" is a proof only of a question that was asked `absence_after` the last request,
+-- and nothing proves an absence while that may be on its way, for `max_in_flight`; `asked_at` is
+-- the decided_at of begin_effect. An amount other than the one asked for makes the
 -- effect disputed. Returns the effect's state. If that is `intended`, call begin_effect again: at
 -- once, or after `retry_after` if it is set; behind cannot_tell with the step added to `tried`.
 CREATE FUNCTION outseal.answer_effect(
   operation bytea, fence bigint, name text, step text, answer text, reference text DEFAULT NULL,
   amount_minor bigint DEFAULT NULL, currency text DEFAULT NULL, response bytea DEFAULT NULL,
   asked_at timestamptz DEFAULT NULL, absence_after interval DEFAULT '10 minutes',
-  compensation text DEFAULT NULL, OUT state text, OUT retry_after interval)
+  compensation text DEFAULT NULL, max_in_flight interval DEFAULT '2 minutes', OUT state text,
+  OUT retry_after interval)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -282,10 +284,11 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value', HINT = 'step is the word of begin_effect; the'
         ' answers to each are in migrations/README.md';
   END IF;
-  IF asked_at > clock_timestamp()
-    OR (clock_timestamp() + absence_after >= clock_timestamp()) IS NOT TRUE THEN
-    RAISE EXCEPTION 'the question was asked at %, and absence counts after %', asked_at,
-      coalesce(absence_after::text, 'NULL') USING ERRCODE = 'invalid_parameter_value',
+  IF asked_at > clock_timestamp() OR (clock_timestamp() + absence_after >= clock_timestamp()
+      AND clock_timestamp() + max_in_flight >= clock_timestamp()) IS NOT TRUE THEN
+    RAISE EXCEPTION 'the question was asked at %, and absence counts after % and %', asked_at,
+      coalesce(absence_after::text, 'NULL'), coalesce(max_in_flight::text, 'NULL')
+      USING ERRCODE = 'invalid_parameter_value',
         HINT = 'asked_at is the decided_at of begin_effect; an absence counts only after a time';
   END IF;
   SELECT e.* INTO seen FROM outseal.effect e
@@ -312,7 +315,11 @@ BEGIN
   ELSIF answer = 'uncertain' THEN
     retry_after := '1 second';
   ELSIF answer = 'not_applied_proven' THEN
-    sent := 'absent';
+    IF coalesce(asked_at, clock_timestamp()) >= seen.last_sent_at + max_in_flight THEN
+      sent := 'absent';
+    ELSE
+      retry_after := greatest(seen.last_sent_at + max_in_flight - clock_timestamp(), '1 second');
+    END IF;
   ELSIF answer = 'not_found_yet' THEN
     IF asked_at >= seen.last_sent_at + absence_after THEN
       sent := 'absent';
@@ -328,7 +335,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigint, text,
-  bytea, timestamptz, interval, text) FROM PUBLIC;
+  bytea, timestamptz, interval, text, interval) FROM PUBLIC;
 
 INSERT INTO outseal.schema_migration (version, name, checksum)
 VALUES (7, 'effect', '{checksum}');

@@ -80,7 +80,7 @@ BEGIN
           ' text, text, interval, interval, interval, boolean, bigint, text, jsonb, text, text[],'
           ' interval, interval)',
         'EXECUTE ON FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigint,'
-          ' text, bytea, timestamptz, interval, text)',
+          ' text, bytea, timestamptz, interval, text, interval)',
         'EXECUTE ON FUNCTION outseal.effect_step(timestamptz, text, timestamptz, timestamptz,'
           ' text[], text[], text, text, interval, interval, interval, boolean)',
         'EXECUTE ON FUNCTION outseal.provider_key_of(bytea, text)',

@@ -275,6 +275,18 @@ TEST_CASE("what cannot be kept of an answer does not make it one that nobody has
   }
 }
 
+TEST_CASE("nothing proves the absence of a request that may be on its way") {
+  EffectFixture f;
+  f.provider.profile.max_in_flight = 2min;
+  f.leave_uncertain({Policy::ask});
+  f.provider.ask_answers.answer = Answers::not_applied_proven;
+  CHECK(f.execute(f.provider.effect({Policy::ask})).outcome == Outcome::in_progress);
+  CHECK(f.provider.keys.size() == 1);
+  f.pass(2min);
+  CHECK(f.execute(f.provider.effect({Policy::ask})).outcome == Outcome::executed);
+  CHECK(f.provider.keys.size() == 2);
+}
+
 TEST_CASE("an answer to a question that is none proves nothing") {
   EffectFixture f;
   f.provider.profile.replays = Replays::nothing;
@@ -358,6 +370,7 @@ TEST_CASE("without a window, a proof or a wait a request is sent twice") {
   CHECK_FALSE(passes_with_mutant("in_flight_ignored", "nothing is decided while*"));
   CHECK_FALSE(passes_with_mutant("in_flight_ignored", "each answer to a cancellation*"));
   CHECK_FALSE(passes_with_mutant("not_sent_forgets", "answers of a call settle*"));
+  CHECK_FALSE(passes_with_mutant("proof_in_flight", "nothing proves the absence*"));
   CHECK_FALSE(passes_with_mutant("sent_in_future", "what was sent in the future*"));
 }
 #endif

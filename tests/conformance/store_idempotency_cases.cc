@@ -294,7 +294,7 @@ TEST_CASE("find looks a key up without running, locking or writing anything") {
   }
   change(*session,
          "UPDATE outseal_idempotency SET state = 'in_progress', expires_at = NULL,"
-         " purge_at = NULL");
+         " purge_at = NULL, fence = 1");
   CHECK(find(*other, charge("k1"))->outcome == Outcome::in_progress);
   change(*session,
          "UPDATE outseal_idempotency SET state = 'succeeded',"

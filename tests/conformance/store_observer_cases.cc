@@ -155,7 +155,7 @@ TEST_CASE("an observer is told each decision about an operation") {
         Said{"append 1", "execute payments released 1"});
   change(*session,
          "UPDATE outseal_idempotency SET state = 'in_progress', expires_at = NULL,"
-         " purge_at = NULL");
+         " purge_at = NULL, fence = 1");
   CHECK(run(charge("k")) == Said{"execute payments in_progress 1"});
 
   CHECK_THROWS_AS(std::ignore = execute(

@@ -130,7 +130,7 @@ TEST_CASE("what is not final, or has an effect whose end is open, is never purge
     const Shop shop;
     std::ignore = shop.pay("k1");
     shop.sql("UPDATE outseal_idempotency SET state = '" + state +
-             "', purge_at = NULL, expires_at = NULL");
+             "', fence = 1, purge_at = NULL, expires_at = NULL");
     CHECK(purge_operations(*shop.session).records == 0);
     CHECK(shop.pay("k1").outcome == (state == "unknown" ? Outcome::unknown : Outcome::in_progress));
     CHECK(shop.records() == 1);
@@ -243,6 +243,7 @@ TEST_CASE("a reply's headers are replayed as they were stored, within their boun
   CHECK(refused("x", std::string(16'385, 'x')));
   CHECK(refused("x", std::string(11'000, '\x01')));  // 66,000 bytes as JSON.
   CHECK(shop.records() == 2);
+  if (shop.session->get_backend_name() != "sqlite3") return;  // PostgreSQL refuses what follows.
   shop.sql("UPDATE outseal_idempotency SET reply_headers = '[1]'");
   CHECK(code_of([&] { return shop.pay("k1"); }) == ErrorCode::storage);
 }

@@ -167,6 +167,9 @@ Command EffectCore::take(const Asked& asked, Milliseconds now) {
         return come_back(absence_after - quiet);
       return send_anew(now);
     case AskResult::Answer::not_applied_proven:
+      // Of a request that may be on its way nobody can know.
+      if (quiet < effect_->provider.max_in_flight && !mutant("proof_in_flight"))
+        return come_back(effect_->provider.max_in_flight - quiet);
       return send_anew(now);
     case AskResult::Answer::cannot_tell:
       break;
