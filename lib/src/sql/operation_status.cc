@@ -1,5 +1,6 @@
 #include "sql/operation_status.h"
 
+#include "sql/effect_row.h"
 #include "sql/typed.h"
 
 namespace outseal::sql {
@@ -37,7 +38,7 @@ const Text kReadOperationStatus{
         " i.attempts, coalesce(i.expires_at <= ?2, 0), i.status,"
         " CASE WHEN i.purge_at > ?2 AND " OUTSEAL_FIRST_EFFECT("main.outseal_effect")
         " THEN i.body END, i.content_type, i.reply_headers,"
-        " e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.attempts"
+        " e.name, e.state, e.external_ref, " OUTSEAL_APPLIED_AMOUNT ", e.attempts"
         " FROM (SELECT 1) one LEFT JOIN main.outseal_idempotency i ON i.key_hash = ?1"
         " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash ORDER BY e.id",
     .postgres =
@@ -51,7 +52,7 @@ const Text kReadOperationStatus{
         " i.lease_owner, i.attempts, coalesce(i.expires_at <= clock_timestamp(), false), i.status,"
         " CASE WHEN i.purge_at > clock_timestamp()"
         " AND " OUTSEAL_FIRST_EFFECT("outseal.effect") " THEN i.body END, i.content_type,"
-        " i.reply_headers, e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.attempts"
+        " i.reply_headers, e.name, e.state, e.external_ref, " OUTSEAL_APPLIED_AMOUNT ", e.attempts"
         " FROM (SELECT 1) one LEFT JOIN outseal.idempotency i ON i.key_hash = $1"
         " LEFT JOIN outseal.effect e ON e.operation = i.key_hash ORDER BY e.id"};
 

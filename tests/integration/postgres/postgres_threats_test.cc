@@ -126,6 +126,7 @@ subscription: INSERT SELECT UPDATE
 turn: SELECT UPDATE)");
   CHECK(of("reconciler") == R"(audit: INSERT SELECT
 audit_pending: DELETE SELECT
+decide_effect(): EXECUTE
 effect: SELECT
 finding: INSERT SELECT UPDATE
 halt: SELECT
