@@ -10,6 +10,8 @@ using namespace outseal::test;
 
 namespace {
 
+const OperationKey kKey{.scope = "payments", .principal = "shop", .key = "k1"};
+
 /// An operation whose only effect was handed over, and what a person has before him.
 struct Desk : EffectFixture {
   std::unique_ptr<sql::Connection> connection = sql::open(store->url());
@@ -137,7 +139,7 @@ TEST_CASE("each decision lets the operation go on, and nothing is called for it 
     CHECK(desk.state() == (applied ? "succeeded" : "failed"));
     CHECK(balance(*desk.session, 1) == (applied ? 95 : 100));
     // Another key may be tried if it is proven that nothing came of this one, and only then.
-    CHECK(status(*desk.session, charge("k1")).safe_new_key == (state == EffectState::not_applied));
+    CHECK(status(*desk.session, kKey).safe_new_key == (state == EffectState::not_applied));
 
     CHECK(desk.audited("act = 'effect." + std::string{name_of(state)} +
                        "' AND actor = 'ann' AND subject = 'operation " +
@@ -186,7 +188,7 @@ TEST_CASE("the amount that was applied is what the handler sees, the one asked f
   decision.reference = "ch_7";
   decision.amount = Amount{400, "EUR"};
   desk.decide(decision);
-  const auto recorded = status(*desk.session, charge("k1"));
+  const auto recorded = status(*desk.session, kKey);
   REQUIRE(recorded.effects.size() == 1);
   CHECK(recorded.effects[0].amount == Amount{400, "EUR"});
   Attempt attempt = desk.attempt();

@@ -71,10 +71,11 @@ TEST_CASE("a stuck operation names the effect that waits for a person, and what 
   };
   CHECK(findings[0].subject.kind == "undecided");
   has(findings[0].detail, "; effect 'b' at 'stripe' is disputed, provider key key, reference ch_2");
-  has(reconcile::hint_for("stuck_operations", "undecided"), "outseal-reconcile effects decide");
+  has(outseal::reconcile::hint_for("stuck_operations", "undecided"),
+      "outseal-reconcile effects decide");
   CHECK(findings[1].subject.kind.empty());
   has(findings[1].detail, "1 attempt, given back ");
-  has(reconcile::hint_for("stuck_operations", ""), "Retry with the same key");
+  has(outseal::reconcile::hint_for("stuck_operations", ""), "Retry with the same key");
 }
 
 TEST_CASE("beyond the limit stuck operations are counted, once") {
