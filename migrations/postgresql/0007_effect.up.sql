@@ -311,12 +311,12 @@ REVOKE ALL ON FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, te
 
 -- --- Decisions ----------------------------------------------------------------------------------
 
--- Records what a person has found out about an effect whose end is open: that it was `applied`, with
--- the provider's reference and maybe another amount than was asked for; that it is `not_applied`,
--- proven, and can no longer arrive; or that nobody will ever know, `abandoned`. `version` is the
--- one that was looked at. Nobody may be at work on the operation: after the last decision it is
--- taken over as one that was left. Whoever still thinks to hold it is fenced. Returns the effect's
--- new version. The note of it is moved to the audit trail by a reconciler's run.
+-- Records what a person has found out about an effect whose end is open: that it was `applied`,
+-- with the provider's reference and maybe another amount than was asked for; that it is
+-- `not_applied`, proven, and can no longer arrive; or that nobody will ever know, `abandoned`.
+-- `version` is the one that was looked at. Nobody may be at work on the operation: after the last
+-- decision it is taken over as one that was left. Whoever still thinks to hold it is fenced.
+-- Returns the effect's new version. A reconciler's run moves the note of it to the audit trail.
 CREATE FUNCTION outseal.decide_effect(
   operation bytea, name text, version bigint, state text, reason text,
   reference text DEFAULT NULL, amount_minor bigint DEFAULT NULL, currency text DEFAULT NULL,

@@ -1,4 +1,7 @@
 // What a person decides about effects that nobody knows the end of, and what becomes of it.
+#include <atomic>
+#include <thread>
+
 #include "base/hash.h"
 #include "conformance/effect_helpers.h"
 #include "operation/record.h"
@@ -212,6 +215,29 @@ TEST_CASE("a decision about what has changed is refused, and shows what it is no
   CHECK(desk.audited("id > 0") == 1);
 }
 
+TEST_CASE("of those who decide at once one decides, and the others are told") {
+  Desk desk;
+  desk.hand_over();
+  const auto decision = desk.decision(EffectState::abandoned);
+  std::atomic<int> decided{0};
+  std::atomic<int> refused{0};
+  std::vector<std::thread> persons;
+  for (int i = 0; i < 8; ++i)
+    persons.emplace_back([&] {
+      const auto connection = sql::open(desk.store->url());
+      try {
+        store::decide_effect(*connection, decision, desk.act);
+        ++decided;
+      } catch (const Error& error) {
+        if (error.code() == ErrorCode::refused) ++refused;
+      }
+    });
+  for (std::thread& person : persons) person.join();
+  CHECK(decided == 1);
+  CHECK(refused == 7);
+  CHECK(desk.audited("id > 0") == 1);
+}
+
 TEST_CASE("an effect that its attempt has left behind is decided, and the attempt is fenced") {
   Desk desk;
   desk.provider.answers = Verdicts::uncertain;
@@ -221,7 +247,8 @@ TEST_CASE("an effect that its attempt has left behind is decided, and the attemp
   CHECK(desk.refused(decision, "somebody is at work on the operation until") == ErrorCode::refused);
   desk.pass(EffectFixture::kLater);
   CHECK(desk.decide(decision).state == "not_applied");
-  CHECK(code_of([&] { desk.finish(left); }) == ErrorCode::lease_lost);
+  const auto next = desk.provider.effect({Policy::hand_over}, "refund");
+  CHECK(code_of([&] { left.effect(next); }) == ErrorCode::lease_lost);
   CHECK(desk.execute(desk.provider.effect({Policy::hand_over})).outcome == Outcome::executed);
   CHECK(desk.provider.keys.size() == 1);
 }

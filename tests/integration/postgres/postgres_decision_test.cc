@@ -59,8 +59,9 @@ struct Desk {
     site.ask("UPDATE outseal.idempotency SET lease_until = now() - interval '1 s'");
   }
   std::string decide(const std::string& words) const {
-    return ask(*person, std::string{"SELECT outseal.decide_effect("} + kOperation + ", 'charge', " +
-                            words + ")::text");
+    return ask(*person,
+               "SELECT outseal.decide_effect((SELECT operation FROM outseal.effect), 'charge', " +
+                   words + ")::text");
   }
   std::string version() const { return site.ask("SELECT version FROM outseal.effect"); }
 };
