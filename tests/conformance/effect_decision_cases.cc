@@ -243,12 +243,23 @@ TEST_CASE("an effect that its attempt has left behind is decided, and the attemp
   desk.provider.answers = Verdicts::uncertain;
   Attempt left = desk.attempt();
   CHECK_FALSE(left.effect(desk.provider.effect({Policy::hand_over})).settled());
-  const auto decision = desk.decision(EffectState::not_applied);
+  // The commit of the next one notes what is known of the first: nothing more is to be written.
+  desk.provider.answers = Verdicts::applied;
+  CHECK(left.effect(desk.provider.effect({Policy::hand_over}, "fee")).settled());
+  auto decision = desk.decision(EffectState::not_applied);
+  decision.version = desk.list({"intended"}).at(0).version;
   CHECK(desk.refused(decision, "somebody is at work on the operation until") == ErrorCode::refused);
   desk.pass(EffectFixture::kLater);
   CHECK(desk.decide(decision).state == "not_applied");
   const auto next = desk.provider.effect({Policy::hand_over}, "refund");
   CHECK(code_of([&] { left.effect(next); }) == ErrorCode::lease_lost);
+  CHECK(desk.provider.keys.size() == 2);
+}
+
+TEST_CASE("an operation goes on from a decision about an effect that was left") {
+  Desk desk;
+  desk.leave_uncertain({Policy::hand_over});
+  desk.decide(desk.decision(EffectState::not_applied));
   CHECK(desk.execute(desk.provider.effect({Policy::hand_over})).outcome == Outcome::executed);
   CHECK(desk.provider.keys.size() == 1);
 }

@@ -3,7 +3,7 @@
 #include <string>
 #include <tuple>
 
-#include "base/text.h"
+#include "base/hash.h"
 #include "conformance/effect_helpers.h"
 #include "conformance/store_helpers.h"
 #include "conformance/store_suite.h"
