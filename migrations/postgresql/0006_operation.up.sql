@@ -65,7 +65,8 @@ AS $$
 BEGIN
   RETURN (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', e.name,
       'state', e.state, 'provider', e.provider, 'provider_key', e.provider_key,
-      'reference', e.external_ref, 'amount_minor', e.amount_minor, 'currency', e.currency,
+      'reference', e.external_ref, 'amount_minor', coalesce(e.applied_minor, e.amount_minor),
+      'currency', coalesce(e.applied_currency, e.currency),
       'attributes', e.attributes, 'attempts', e.attempts, 'intended_at', e.intended_at,
       'settled_at', e.settled_at)) ORDER BY e.id), '[]')
     FROM outseal.effect e WHERE e.operation = effects_of.operation);

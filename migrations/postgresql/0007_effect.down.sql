@@ -1,3 +1,4 @@
+DROP FUNCTION outseal.decide_effect(bytea, text, bigint, text, text, text, bigint, text, text);
 DROP FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigint, text, bytea,
   timestamptz, interval, text, interval);
 DROP FUNCTION outseal.begin_effect(bytea, bigint, text, text, bytea, text, text[], text, text,

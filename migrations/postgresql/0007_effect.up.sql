@@ -337,5 +337,69 @@ $$;
 REVOKE ALL ON FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigint, text,
   bytea, timestamptz, interval, text, interval) FROM PUBLIC;
 
+-- --- Decisions ----------------------------------------------------------------------------------
+
+-- Records what a person has found out about an effect whose end is open: that it was `applied`,
+-- with the provider's reference and maybe another amount than was asked for; that it is
+-- `not_applied`, proven, and can no longer arrive; or that nobody will ever know, `abandoned`.
+-- `version` is the one that was looked at. Nobody may be at work on the operation: after the last
+-- decision it is taken over as one that was left. Whoever still thinks to hold it is fenced.
+-- Returns the effect's new version. A reconciler's run moves the note of it to the audit trail.
+CREATE FUNCTION outseal.decide_effect(
+  operation bytea, name text, version bigint, state text, reason text,
+  reference text DEFAULT NULL, amount_minor bigint DEFAULT NULL, currency text DEFAULT NULL,
+  actor text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  held outseal.idempotency;
+  seen outseal.effect;
+  decider CONSTANT text := coalesce(nullif(actor, ''), session_user);
+BEGIN
+  IF (decide_effect.state IN ('applied', 'not_applied', 'abandoned')
+      AND reason <> '' AND octet_length(reason) <= 4096) IS NOT TRUE
+    OR num_nonnulls(reference, amount_minor, currency) > 0 AND state <> 'applied'
+    OR num_nulls(amount_minor, currency) = 1 THEN
+    RAISE EXCEPTION 'this is no decision about an effect' USING
+      ERRCODE = 'invalid_parameter_value', HINT = 'give applied, not_applied or abandoned, and a'
+        ' reason of at most 4096 bytes; a reference, and an amount with its currency, for applied';
+  END IF;
+  -- Statements of their own, so that each sees what was committed while the one before it waited.
+  SELECT i.* INTO held FROM outseal.idempotency i
+  WHERE i.key_hash = decide_effect.operation FOR UPDATE;
+  SELECT e.* INTO seen FROM outseal.effect e
+  WHERE e.operation = decide_effect.operation AND e.name = decide_effect.name FOR UPDATE;
+  IF held.state = 'in_progress' AND held.lease_until > clock_timestamp() THEN
+    RAISE EXCEPTION 'somebody is at work on the operation until %', held.lease_until
+      USING ERRCODE = 'object_not_in_prerequisite_state', SCHEMA = 'outseal',
+        TABLE = 'idempotency', CONSTRAINT = 'operation_is_left',
+        HINT = 'wait until it is done, and look again';
+  END IF;
+  IF (seen.version = decide_effect.version
+      AND seen.state IN ('intended', 'unknown', 'disputed')) IS NOT TRUE THEN
+    RAISE EXCEPTION 'effect % is % in version %, nothing to be decided in version %',
+      quote_literal(name), coalesce(seen.state, 'absent'), coalesce(seen.version, 0),
+      coalesce(version::text, 'NULL')
+      USING ERRCODE = 'object_not_in_prerequisite_state', SCHEMA = 'outseal', TABLE = 'effect',
+        CONSTRAINT = 'effect_is_as_seen', HINT = 'look at it again before you decide';
+  END IF;
+  UPDATE outseal.effect e SET state = decide_effect.state, version = e.version + 1,
+    settled_at = clock_timestamp(), external_ref = coalesce(nullif(reference, ''), e.external_ref),
+    applied_minor = decide_effect.amount_minor, applied_currency = decide_effect.currency,
+    decided_by = decider, evidence = concat_ws('; ', e.evidence, reason)
+  WHERE e.id = seen.id;
+  UPDATE outseal.idempotency i SET fence = i.fence + 1
+  WHERE i.key_hash = held.key_hash AND i.state = 'in_progress';
+  INSERT INTO outseal.audit_pending (actor, act, subject, detail)
+  VALUES (decider, 'effect.' || state, 'operation ' || encode(operation, 'hex'),
+    json_strip_nulls(json_build_object('effect', name, 'was', seen.state, 'version', version,
+      'reference', reference, 'amount_minor', amount_minor, 'currency', currency,
+      'reason', reason, 'user', nullif(session_user::text, decider)))::text);
+  RETURN seen.version + 1;
+END
+$$;
+REVOKE ALL ON FUNCTION outseal.decide_effect(bytea, text, bigint, text, text, text, bigint, text,
+  text) FROM PUBLIC;
+
 INSERT INTO outseal.schema_migration (version, name, checksum)
 VALUES (7, 'effect', '{checksum}');

@@ -114,6 +114,8 @@ BEGIN
         'INSERT, UPDATE ON outseal.run, outseal.finding',
         'INSERT ON outseal.audit',
         'DELETE ON outseal.audit_pending',
+        'EXECUTE ON FUNCTION outseal.decide_effect(bytea, text, bigint, text, text, text, bigint,'
+          ' text, text)',
         'UPDATE ON outseal.turn']),
       -- A relay in a database that is not its source but its sink. SELECT is for the way back: what
       -- a rebase and the reconciler compare.

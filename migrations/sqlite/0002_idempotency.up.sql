@@ -79,6 +79,9 @@ CREATE TABLE outseal_effect (
   -- What was asked for, to be compared with what the provider did.
   amount_minor  INTEGER,
   currency      TEXT,
+  -- What the provider did, by the word of whoever decided on it; NULL: what was asked for.
+  applied_minor INTEGER,
+  applied_currency TEXT,
   attributes    TEXT    NOT NULL DEFAULT '{}',
   response      BLOB,     -- What the call returned: a resumed operation gets it again.
   compensation  TEXT,     -- The event that undoes it, as JSON; NULL for none.
@@ -113,6 +116,8 @@ CREATE TABLE outseal_effect (
   CONSTRAINT effect_currency_length CHECK (currency IS NULL OR length(currency) = 3),
   CONSTRAINT effect_amount_has_currency CHECK ((amount_minor IS NULL) = (currency IS NULL)),
   CONSTRAINT effect_amount_not_negative CHECK (amount_minor >= 0),
+  CONSTRAINT effect_applied_is_amount CHECK ((applied_minor IS NULL) = (applied_currency IS NULL)
+    AND applied_minor >= 0 AND length(applied_currency) = 3),
   CONSTRAINT effect_attributes_is_object CHECK (attributes GLOB '{*}')
 );
 

@@ -51,6 +51,33 @@ TEST_CASE("an operation is stuck when its lease has ended or its outcome is unkn
   for (const std::string& subject : shop.open_subjects()) CHECK(subject.size() == 32);
 }
 
+TEST_CASE("a stuck operation names the effect that waits for a person, and what to do") {
+  Shop shop;
+  shop.sql(
+      "INSERT INTO outseal_idempotency (key_hash, scope, fingerprint, state, created_at,"
+      " lease_until) VALUES (zeroblob(32), 'payments', zeroblob(32), 'unknown', 1, NULL),"
+      " (CAST(printf('%032d', 0) AS BLOB), 'payments', zeroblob(32), 'in_progress', 2, 3)");
+  shop.sql(
+      "INSERT INTO outseal_effect (operation, name, request_hash, provider, provider_key, policies,"
+      " state, external_ref, intended_at) SELECT key_hash, n.column1, zeroblob(32), 'stripe',"
+      " 'key', 'ask', n.column2, n.column3, 1 FROM outseal_idempotency, (VALUES"
+      " ('a', 'confirmed', 'ch_1'), ('b', 'disputed', 'ch_2'), ('c', 'unknown', NULL)) n"
+      " WHERE state = 'unknown'");
+  const auto result = shop.reconcile({"stuck_operations"});
+  const auto& findings = result.checks[0].report.findings();
+  REQUIRE(findings.size() == 2);
+  const auto has = [](const std::string& text, const std::string& words) {
+    CHECK_MESSAGE(text.find(words) != std::string::npos, text);
+  };
+  CHECK(findings[0].subject.kind == "undecided");
+  has(findings[0].detail, "; effect 'b' at 'stripe' is disputed, provider key key, reference ch_2");
+  has(outseal::reconcile::hint_for("stuck_operations", "undecided"),
+      "outseal-reconcile effects decide");
+  CHECK(findings[1].subject.kind.empty());
+  has(findings[1].detail, "1 attempt, given back ");
+  has(outseal::reconcile::hint_for("stuck_operations", ""), "Retry with the same key");
+}
+
 TEST_CASE("beyond the limit stuck operations are counted, once") {
   Shop shop;
   shop.sql(

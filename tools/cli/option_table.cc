@@ -191,6 +191,25 @@ constexpr std::array<OptionRow, kOptionCount> kTable{{
      "accepted and false_alarm stay so while the finding is seen; repaired opens it again if the "
      "next run still sees it."},
 
+    {Option::effect_state, "state", "unknown|disputed|intended", choice, command_line, none,
+     "Only effects in this state; unknown and disputed ones if not given. Those that are intended "
+     "may be at work."},
+    {Option::operation, "operation", "OPERATION", text, positional, none,
+     "An operation: its handle, or at least the first 32 digits of its key's hash."},
+    {Option::effect, "effect", "EFFECT", text, positional, none, "The name of one of its effects."},
+    {Option::verdict, "as", "applied|not_applied|abandoned", choice, command_line, none,
+     "applied: the provider did it. not_applied: it is proven that it did not, and that no request "
+     "can still arrive. abandoned: nobody will ever know."},
+    {Option::reference, "reference", "TEXT", text, command_line, none,
+     "The provider's name for what it applied, for example a charge id."},
+    {Option::amount, "amount", "N", number, command_line, between(0, INT64_MAX),
+     "What the provider applied, in the currency's smallest unit; what was asked for if not "
+     "given."},
+    {Option::currency, "currency", "CODE", text, command_line, none,
+     "The currency of --amount: three capital letters."},
+    {Option::seen_version, "seen-version", "N", number, command_line, between(1, INT64_MAX),
+     "The effect's version when you looked at it; refused if it has changed since."},
+
     {Option::service_url, "url", "URL", text, command_line, none,
      "Where the service listens: http://HOST:PORT, with a path if all requests share one."},
     {Option::requests, "requests", "FILE", text, command_line, none,

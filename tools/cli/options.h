@@ -71,6 +71,15 @@ enum class Option {
   any_state,
   finding,
   decision,
+  // outseal-reconcile effects.
+  effect_state,
+  operation,
+  effect,
+  verdict,
+  reference,
+  amount,
+  currency,
+  seen_version,
   // outseal-reconcile replay-check.
   service_url,
   requests,

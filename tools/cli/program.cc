@@ -44,7 +44,8 @@ OptionsByName declare(CLI::App& app, const Command& command) {
     CLI::Option* const added = app.add_option(name, accept);
     if (row.kind == OptionKind::list) added->expected(1, 10'000)->delimiter(',');
     // CLI11 gives a positional no more than its minimum otherwise.
-    if (row.scope == OptionScope::positional) added->allow_extra_args();
+    if (row.scope == OptionScope::positional && row.kind == OptionKind::list)
+      added->allow_extra_args();
     declared[option] = added;
   };
   for (const Option option : command.required) add(option);

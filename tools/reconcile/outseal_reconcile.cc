@@ -68,6 +68,20 @@ const Program kProgram{
          .required = {Option::db, Option::finding, Option::decision, Option::reason},
          .optional = {Option::actor, Option::config, Option::json},
          .run = findings_resolve},
+        {.path = "effects list",
+         .summary = "Lists the effects of operations that wait for a person: nobody knows what "
+                    "became of them at their provider. Exits with 1 if there are any.",
+         .required = {Option::db},
+         .optional = {Option::effect_state, Option::config, Option::json},
+         .run = effects_list},
+        {.path = "effects decide",
+         .summary = "Records what a person has found out about an effect. After the last one of an "
+                    "operation, a retry with its key goes on from there.",
+         .required = {Option::db, Option::operation, Option::effect, Option::verdict,
+                      Option::seen_version, Option::reason},
+         .optional = {Option::reference, Option::amount, Option::currency, Option::actor,
+                      Option::config, Option::json},
+         .run = effects_decide},
 #ifdef OUTSEAL_REPLAY_CHECK
         {.path = "replay-check",
          .summary =

@@ -32,8 +32,12 @@ class StuckOperations final : public Check {
   std::string_view summary() const override {
     return "idempotency records in progress without a live lease, or unknown";
   }
-  std::string_view hint(std::string_view) const override {
-    return "Find out by the business rows whether it took effect, then retry with the same key.";
+  std::string_view hint(std::string_view kind) const override {
+    if (kind == kUndecided)
+      return "Ask the provider about its key, then: outseal-reconcile effects decide OPERATION "
+             "EFFECT; a retry with the same key goes on from there.";
+    return "Retry with the same key, or let its service complete it: what its effects have done is "
+           "recorded.";
   }
 
   void run(CheckContext& context, Report& report) override {
@@ -45,7 +49,7 @@ class StuckOperations final : public Check {
     for (const sql::OpenOperation& operation : operations)
       report.found({.subject = {.scope = {},
                                 .locator = to_hex(operation.key_hash).substr(0, kSubjectDigits),
-                                .kind = {}},
+                                .kind = operation.undecided.name.empty() ? "" : kUndecided},
                     .severity = Severity::error,
                     .detail = describe(operation, context.now_ms)});
     std::uint64_t looked_at = operations.size();
@@ -60,6 +64,8 @@ class StuckOperations final : public Check {
  private:
   /// 128 bits of the key's hash name an operation well enough.
   static constexpr std::size_t kSubjectDigits = 32;
+  /// The kind of one that goes on only when somebody has decided about its effects.
+  static constexpr const char* kUndecided = "undecided";
 
   static std::string describe(const sql::OpenOperation& operation, std::int64_t now_ms) {
     std::string text = "an operation of scope '" + operation.scope + "' " +
@@ -67,9 +73,15 @@ class StuckOperations final : public Check {
                        ", begun " + age(now_ms, operation.created_at_ms) + " ago, " +
                        std::to_string(operation.attempts) +
                        (operation.attempts == 1 ? " attempt" : " attempts");
+    const std::string& owner = operation.lease_owner;
     if (!operation.unknown && operation.lease_until_ms)
-      text += ", lease of " + operation.lease_owner + " ended " +
+      text += (owner.empty() ? ", given back " : ", lease of " + owner + " ended ") +
               age(now_ms, *operation.lease_until_ms) + " ago";
+    const sql::UndecidedEffect& effect = operation.undecided;
+    if (!effect.name.empty())
+      text += "; effect '" + effect.name + "' at '" + effect.provider + "' is " + effect.state +
+              ", provider key " + effect.provider_key +
+              (effect.external_ref.empty() ? "" : ", reference " + effect.external_ref);
     return text;
   }
 };

@@ -47,33 +47,40 @@ std::vector<std::string> list_topics(Connection& connection, std::string_view su
 // now, created until. Times come and go in whole milliseconds, so what is compared with them is cut
 // to these as well.
 #define OUTSEAL_OPEN_SQLITE                                             \
-  " FROM outseal_idempotency WHERE state IN ('in_progress', 'unknown')" \
-  " AND created_at <= ?2 AND (state = 'unknown' OR coalesce(lease_until, 0) <= ?1)"
-#define OUTSEAL_OPEN_POSTGRES                               \
-  " FROM outseal.idempotency WHERE purge_at IS NULL"        \
-  " AND state IN ('in_progress', 'unknown')"                \
-  " AND created_at < to_timestamp(($2::float8 + 1) / 1000)" \
-  " AND (state = 'unknown' OR lease_until IS NULL"          \
-  "  OR lease_until < to_timestamp(($1::float8 + 1) / 1000))"
+  " WHERE i.state IN ('in_progress', 'unknown') AND i.created_at <= ?2" \
+  " AND (i.state = 'unknown' OR coalesce(i.lease_until, 0) <= ?1)"
+#define OUTSEAL_OPEN_POSTGRES                                           \
+  " WHERE i.purge_at IS NULL AND i.state IN ('in_progress', 'unknown')" \
+  " AND i.created_at < to_timestamp(($2::float8 + 1) / 1000)"           \
+  " AND (i.state = 'unknown' OR i.lease_until IS NULL"                  \
+  "  OR i.lease_until < to_timestamp(($1::float8 + 1) / 1000))"
 
-const Text kCountOpenOperations{.name = "count_open_operations",
-                                .sqlite = "SELECT count(*)" OUTSEAL_OPEN_SQLITE,
-                                .postgres = "SELECT count(*)" OUTSEAL_OPEN_POSTGRES};
+const Text kCountOpenOperations{
+    .name = "count_open_operations",
+    .sqlite = "SELECT count(*) FROM outseal_idempotency i" OUTSEAL_OPEN_SQLITE,
+    .postgres = "SELECT count(*) FROM outseal.idempotency i" OUTSEAL_OPEN_POSTGRES};
 
 std::uint64_t count_open_operations(Connection& connection, const OpenSince& since) {
   return get_value<std::uint64_t>(connection, kCountOpenOperations, since.now_ms,
                                   since.created_until_ms);
 }
 
-// The same, then rows at most.
+// The same, then rows at most. With the first, by name, of the effects that wait for a person: both
+// look-ups go by the index on operation and name.
+#define OUTSEAL_OPEN_OPERATIONS(operations, effects)                              \
+  "SELECT i.key_hash, i.scope, i.state, i.created_at, i.attempts, i.lease_owner," \
+  " i.lease_until, e.name, e.state, e.provider, e.provider_key, e.external_ref"   \
+  " FROM " operations " i LEFT JOIN " effects                                     \
+  " e ON e.operation = i.key_hash"                                                \
+  " AND e.name = (SELECT min(u.name) FROM " effects                               \
+  " u WHERE u.operation = i.key_hash"                                             \
+  " AND u.state IN ('unknown', 'disputed'))"
 const Text kListOpenOperations{
     .name = "list_open_operations",
-    .sqlite =
-        "SELECT key_hash, scope, state, created_at, attempts, lease_owner, "
-        "lease_until" OUTSEAL_OPEN_SQLITE " ORDER BY created_at LIMIT ?3",
-    .postgres =
-        "SELECT key_hash, scope, state, created_at, attempts, lease_owner, "
-        "lease_until" OUTSEAL_OPEN_POSTGRES " ORDER BY created_at LIMIT $3"};
+    .sqlite = OUTSEAL_OPEN_OPERATIONS("outseal_idempotency", "outseal_effect") OUTSEAL_OPEN_SQLITE
+    " ORDER BY i.created_at LIMIT ?3",
+    .postgres = OUTSEAL_OPEN_OPERATIONS("outseal.idempotency", "outseal.effect")
+        OUTSEAL_OPEN_POSTGRES " ORDER BY i.created_at LIMIT $3"};
 
 std::vector<OpenOperation> list_open_operations(Connection& connection, const OpenSince& since,
                                                 std::int64_t rows_max) {
@@ -84,6 +91,9 @@ std::vector<OpenOperation> list_open_operations(Connection& connection, const Op
     operation.unknown = columns.get<std::string_view>() == "unknown";
     columns >> operation.created_at_ms >> operation.attempts >> operation.lease_owner >>
         operation.lease_until_ms;
+    UndecidedEffect& effect = operation.undecided;
+    columns >> effect.name >> effect.state >> effect.provider >> effect.provider_key >>
+        effect.external_ref;
     return operation;
   };
   return list_rows(connection, kListOpenOperations, read, since.now_ms, since.created_until_ms,

@@ -31,6 +31,14 @@ std::vector<std::string> list_topics(Connection& connection, std::string_view su
 
 // --- Operations and their effects ----------------------------------------------------------------
 
+/// An effect that is unknown or disputed; without a name there is none.
+struct UndecidedEffect {
+  std::string name;
+  std::string state;
+  std::string provider;
+  std::string provider_key;
+  std::string external_ref;
+};
 /// An operation in progress without a live lease, or of which nobody knows how it ended.
 struct OpenOperation {
   std::string key_hash;
@@ -40,6 +48,7 @@ struct OpenOperation {
   std::int64_t attempts = 0;
   std::string lease_owner;
   std::optional<std::int64_t> lease_until_ms;
+  UndecidedEffect undecided;  ///< The first one, by name.
 };
 /// Which of them: `now_ms` tells whose lease has ended.
 struct OpenSince {

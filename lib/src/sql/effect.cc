@@ -1,6 +1,7 @@
 #include "sql/effect.h"
 
 #include "model/headers.h"
+#include "sql/effect_row.h"
 #include "sql/postgres/fragments.h"
 #include "sql/record_row.h"
 #include "sql/typed.h"
@@ -46,16 +47,21 @@ void read_operation(Columns& columns, std::int64_t now_ms, OperationView& view) 
   if (has_body) view.reply = std::move(reply);
 }
 
+std::optional<Amount> read_amount(Columns& columns) {
+  const auto minor = columns.get<std::optional<std::int64_t>>();
+  auto currency = columns.get<std::string>();
+  if (!minor) return std::nullopt;
+  return Amount{*minor, std::move(currency)};
+}
+
 EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
   EffectRow row;
   EffectOutcome& outcome = row.outcome;
   columns >> outcome.name;
   outcome.state = effect_state_of(columns.get<std::string_view>());
   columns >> outcome.reference;
-  const auto minor = columns.get<std::optional<std::int64_t>>();
-  auto currency = columns.get<std::string>();
-  if (minor) row.asked = Amount{*minor, std::move(currency)};
-  outcome.amount = row.asked;
+  row.asked = read_amount(columns);
+  outcome.amount = read_amount(columns);
   outcome.response = columns.bytes();
   columns >> outcome.attempts;
   row.request_hash = columns.bytes();
@@ -67,8 +73,9 @@ EffectRow read_effect(Columns& columns, std::int64_t now_ms) {
 
 // Columns of an effect `e`, as read_effect() reads them.
 #define OUTSEAL_EFFECT_COLUMNS                                                           \
-  "e.name, e.state, e.external_ref, e.amount_minor, e.currency, e.response, e.attempts," \
-  " e.request_hash, e.provider, e.provider_key, e.policies, e.compensation, e.version,"  \
+  "e.name, e.state, e.external_ref, e.amount_minor, e.currency, " OUTSEAL_APPLIED_AMOUNT \
+  ", e.response, e.attempts, e.request_hash, e.provider, e.provider_key, e.policies, "   \
+  "e.compensation, e.version,"                                                           \
   " e.first_sent_at, e.last_sent_at"
 #define OUTSEAL_OPEN_EFFECT(operation)                                         \
   "EXISTS (SELECT 1 FROM main.outseal_effect o WHERE o.operation = " operation \

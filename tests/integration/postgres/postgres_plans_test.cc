@@ -10,6 +10,7 @@
 #include "integration/postgres/postgres_planner.h"
 #include "sql/check.h"
 #include "sql/effect.h"
+#include "sql/effect_decision.h"
 #include "sql/journal.h"
 #include "sql/migration.h"
 #include "sql/operation.h"
@@ -158,7 +159,17 @@ std::vector<Case> table_cases(const Stage& stage) {
       {"list_open_operations",
        sql::kListOpenOperations,
        {"1900000000000", "1900000000000", "10"},
-       {"idempotency_purge"},
+       {"idempotency_purge", "effect_name_unique"},
+       10},
+      {"list_effects_of",
+       sql::kListEffectsOf,
+       {"sha256('501')", "sha256('501')", "10"},
+       {"effect_name_unique", "idempotency_pk"},
+       10},
+      {"list_open_effects",
+       sql::kListOpenEffects,
+       {"',unknown,disputed,'", "0", "10"},
+       {"effect_open", "idempotency_pk"},
        10},
       {"count_open_operations",
        sql::kCountOpenOperations,

@@ -124,6 +124,7 @@ subscription: INSERT SELECT UPDATE
 turn: SELECT UPDATE)");
   CHECK(of("reconciler") == R"(audit: INSERT SELECT
 audit_pending: DELETE SELECT
+decide_effect(): EXECUTE
 effect: SELECT
 finding: INSERT SELECT UPDATE
 halt: SELECT
@@ -317,15 +318,12 @@ TEST_CASE("nobody but their own roles stops the programs of operators") {
     }
     for (const std::string act : {"pause", "resume"})
       CHECK(site.drill.relay({act, "--db", site.url("the_relay"), "--reason", "test"}).code == 0);
-    CHECK(run_program({"outseal-reconcile", "run", "--db", site.url("the_reconciler")},
-                      site.drill.log())
-              .code == 0);
-    CHECK(run_program({"outseal-migrate", "down", "--db", site.server.url(site.database)},
-                      site.drill.log())
-              .code == 0);
-    CHECK(run_program({"outseal-migrate", "up", "--db", site.server.url(site.database)},
-                      site.drill.log())
-              .code == 0);
+    const auto fine = [&](const std::vector<std::string>& line) {
+      CHECK(run_program(line, site.drill.log()).code == 0);
+    };
+    fine({"outseal-reconcile", "run", "--db", site.url("the_reconciler")});
+    for (const std::string way : {"down", "up"})
+      fine({"outseal-migrate", way, "--db", site.server.url(site.database)});
   }
 }
 
