@@ -3,7 +3,6 @@ DROP FUNCTION outseal.answer_effect(bytea, bigint, text, text, text, text, bigin
   timestamptz, interval, text, interval);
 DROP FUNCTION outseal.begin_effect(bytea, bigint, text, text, bytea, text, text[], text, text,
   interval, interval, interval, boolean, bigint, text, jsonb, text, text[], interval, interval);
-DROP FUNCTION outseal.provider_key_of(bytea, text);
 DROP FUNCTION outseal.effect_step(timestamptz, text, timestamptz, timestamptz, text[], text[], text,
   text, interval, interval, interval, boolean);
 DROP FUNCTION outseal.settle_effect(bytea, bigint, text, text, text, text, bytea, text, text,

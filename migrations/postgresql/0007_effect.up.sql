@@ -147,20 +147,6 @@ $$;
 REVOKE ALL ON FUNCTION outseal.effect_step(timestamptz, text, timestamptz, timestamptz, text[],
   text[], text, text, interval, interval, interval, boolean) FROM PUBLIC;
 
--- The key for the provider of an effect that was given none: a UUIDv8 of SHA-256 over operation and
--- name, each with its length before it; behind the operation's 48 bits of time if it has them.
-CREATE FUNCTION outseal.provider_key_of(operation bytea, name text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT encode(set_byte(set_byte(h.hash, 6, get_byte(h.hash, 6) & 15 | 128), 8,
-                         get_byte(h.hash, 8) & 63 | 128), 'hex')::uuid::text
-  FROM (SELECT substr(operation, 1, greatest(octet_length(operation) - 32, 0)) AS time) t,
-    LATERAL (SELECT t.time || substr(sha256(int8send(octet_length(operation)) || operation
-      || int8send(octet_length(name)) || convert_to(name, 'UTF8')), octet_length(t.time) + 1,
-      16 - octet_length(t.time))) AS h (hash)
-$$;
-REVOKE ALL ON FUNCTION outseal.provider_key_of(bytea, text) FROM PUBLIC;
-
 -- --- In one word --------------------------------------------------------------------------------
 
 -- Says what to do about an effect, and writes down what has to be known before it is done. COMMIT

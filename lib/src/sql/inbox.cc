@@ -153,7 +153,8 @@ const Text kReadInboxCursor{
 std::optional<InboxCursor> lock_inbox_cursor(Connection& connection, std::string_view stream) {
   // In a statement of its own. One that has waited for the lock sees the locked row as it is now,
   // but everything beside it as it was before: what was just parked would be missed.
-  if (connection.pipelines()) run(connection, kLockInboxCursor, stream);
+  // A row that only that one sees was made meanwhile, and is not locked.
+  if (connection.pipelines() && run(connection, kLockInboxCursor, stream) == 0) return std::nullopt;
   const auto read = [](Columns& columns) {
     InboxCursor cursor;
     columns >> cursor.taken >> cursor.put >> cursor.tried_to >> cursor.has_parked;

@@ -34,7 +34,8 @@ const Text kReadOperationStatus{
         " CASE WHEN i.purge_at > ?2 AND (e.id IS NULL OR NOT EXISTS (SELECT 1"
         " FROM main.outseal_effect f WHERE f.operation = i.key_hash AND f.id < e.id))"
         " THEN i.body END, i.content_type, i.reply_headers,"
-        " e.name, e.state, e.external_ref, " OUTSEAL_APPLIED_AMOUNT ", e.attempts"
+        " e.name, e.state, e.external_ref, " OUTSEAL_APPLIED_AMOUNT
+        ", e.attempts"
         " FROM (SELECT 1) one LEFT JOIN main.outseal_idempotency i ON i.key_hash = ?1"
         " LEFT JOIN main.outseal_effect e ON e.operation = i.key_hash ORDER BY e.id",
     .postgres =

@@ -80,7 +80,7 @@ OpenEffect find(sql::Connection& connection, const EffectDecision& decision) {
     refuse(ErrorCode::refused,
            effect + " is " + now.state + " already" +
                (now.decided_by.empty() ? "" : ", decided by " + now.decided_by),
-           "nothing is left to decide: the operation's next attempt finds it");
+           "nothing is left to decide here; what is: outseal-reconcile effects list");
   if (now.version != version)
     refuse(ErrorCode::refused,
            effect + " has changed: it is " + now.state + " in version " +
