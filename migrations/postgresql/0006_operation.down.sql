@@ -12,5 +12,4 @@ DROP FUNCTION outseal.is_locked(bigint);
 DROP FUNCTION outseal.effects_of(bytea);
 DROP FUNCTION outseal.operation_of(text);
 DROP FUNCTION outseal.provider_key_of(bytea, text);
-DROP FUNCTION outseal.key_hash(text, text, text);
 DELETE FROM outseal.schema_migration WHERE version = 6;

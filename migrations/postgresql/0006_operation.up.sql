@@ -17,25 +17,6 @@
 
 -- --- Keys ---------------------------------------------------------------------------------------
 
--- What a record is kept under, as the library makes it: SHA-256 over the three, each with its
--- length as 8 bytes before it; behind the key's own 48 bits of time if it is a UUIDv7 or a ULID.
-CREATE FUNCTION outseal.key_hash(scope text, principal text, key text) RETURNS bytea
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT CASE
-    WHEN key ~* '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
-      THEN decode(substr(key, 1, 8) || substr(key, 10, 4), 'hex')
-    WHEN key ~* '^[0-7][0-9a-hjkmnp-tv-z]{25}$'
-      THEN substr(int8send((SELECT sum(
-        (strpos('0123456789abcdefghjkmnpqrstvwxyz', lower(substr(key, place, 1))) - 1)::bigint
-        << (5 * (10 - place))) FROM generate_series(1, 10) place)::bigint), 3)
-    ELSE '' END
-    || sha256(int8send(octet_length(scope)) || convert_to(scope, 'UTF8')
-      || int8send(octet_length(principal)) || convert_to(principal, 'UTF8')
-      || int8send(octet_length(key)) || convert_to(key, 'UTF8'))
-$$;
-REVOKE ALL ON FUNCTION outseal.key_hash(text, text, text) FROM PUBLIC;
-
 -- The key for the provider of an effect that was given none: a UUIDv8 of SHA-256 over operation and
 -- name, each with its length before it; behind the operation's 48 bits of time if it has them.
 CREATE FUNCTION outseal.provider_key_of(operation bytea, name text) RETURNS text
