@@ -233,13 +233,14 @@ TEST_CASE("an observer is told each step of an operation with an effect, and eac
   AttemptOptions options;
   options.execute.observer = words.observer();
   std::vector answers{CallResult::Verdict::uncertain, CallResult::Verdict::applied};
-  const Effect effect{.name = "charge",
-                      .request = "amount=5",
-                      .provider = {.name = "bank", .replays = Replays::any, .window = 24h},
-                      .policies = {Policy::rerun},
-                      .call = [&](EffectCall& call) {
-                        return CallResult{.verdict = answers.at(call.attempt() - 1U)};
-                      }};
+  const Effect effect{
+      .name = "charge",
+      .request = "amount=5",
+      .provider = {.name = "bank", .replays = Replays::any, .window = 24h},
+      .policies = {Policy::rerun},
+      .call = [&](EffectCall& call) {
+        return CallResult{.verdict = answers.at(static_cast<std::size_t>(call.attempt() - 1))};
+      }};
   const auto of_interest = [&] {
     Said said = words.take();
     std::erase(said, "commit");
