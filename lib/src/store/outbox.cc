@@ -27,6 +27,7 @@ bool is_stored_as_text(const Event& event) {
 
 std::vector<sql::NewEvent> rows_of(std::span<const Event> events) {
   std::vector<sql::NewEvent> rows;
+  rows.reserve(events.size());
   for (const Event& event : events)
     rows.push_back({.id = (event.id ? *event.id : new_event_id()).to_string(),
                     .topic = event.topic,

@@ -148,7 +148,7 @@ TEST_CASE("a poller whose connection is lost opens another one") {
     const auto killed = [&] {
       return database.value(
           "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname ="
-          " current_database() AND query LIKE '%pg_locks%' AND pid <> pg_backend_pid()");
+          " current_database() AND query LIKE '%is_locked%' AND pid <> pg_backend_pid()");
     };
     while (killed() == "0") std::this_thread::yield();
     while (service.opened < 2) std::this_thread::yield();
