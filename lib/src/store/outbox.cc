@@ -52,6 +52,7 @@ std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const 
   impl.require_open("append");
   std::vector<sql::NewEvent> rows = rows_of(events);
   std::vector<EventId> ids;
+  ids.reserve(rows.size());
   for (const sql::NewEvent& row : rows) ids.push_back(*EventId::parse(row.id));
   failpoint("service.before_append");
   if (store::DeferredEvents* queue = impl.queue()) {
