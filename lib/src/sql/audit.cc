@@ -52,13 +52,12 @@ const Text kTakePendingAudit{
         "WITH taken AS (DELETE FROM outseal.audit_pending p WHERE p.id = ANY (ARRAY (SELECT o.id"
         " FROM outseal.audit_pending o ORDER BY o.id LIMIT $1))"
         " RETURNING p.id, p.at, p.actor, p.act, p.subject, p.detail)"
-        " SELECT t.id, t.at, t.actor, t.act, t.subject, t.detail FROM taken t ORDER BY t.id"};
+        " SELECT t.at, t.actor, t.act, t.subject, t.detail FROM taken t ORDER BY t.id"};
 
 std::vector<PendingAudit> take_pending_audit(Connection& connection, std::int64_t rows_max) {
   const auto read = [](Columns& columns) {
     PendingAudit row;
-    columns >> row.id >> row.at_ms >> row.actor >> row.note.act >> row.note.subject >>
-        row.note.detail;
+    columns >> row.at_ms >> row.actor >> row.note.act >> row.note.subject >> row.note.detail;
     return row;
   };
   return list_rows(connection, kTakePendingAudit, read, rows_max);

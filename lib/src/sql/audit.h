@@ -42,7 +42,6 @@ Statement& insert_pending_audit(Connection& connection, const AuditNote& note);
 
 /// One of those, as it was taken away.
 struct PendingAudit {
-  std::int64_t id = 0;
   std::int64_t at_ms = 0;
   std::string actor;
   AuditNote note;

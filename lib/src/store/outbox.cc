@@ -25,11 +25,19 @@ bool is_stored_as_text(const Event& event) {
          event.payload.find('\0') == std::string::npos && !event.payload.starts_with("\\x");
 }
 
-std::vector<sql::NewEvent> rows_of(std::span<const Event> events) {
+/// An event's own id, or a new one.
+std::vector<EventId> ids_of(std::span<const Event> events) {
+  std::vector<EventId> ids;
+  ids.reserve(events.size());
+  for (const Event& event : events) ids.push_back(event.id ? *event.id : new_event_id());
+  return ids;
+}
+
+std::vector<sql::NewEvent> rows_of(std::span<const Event> events, std::span<const EventId> ids) {
   std::vector<sql::NewEvent> rows;
   rows.reserve(events.size());
   for (const Event& event : events)
-    rows.push_back({.id = (event.id ? *event.id : new_event_id()).to_string(),
+    rows.push_back({.id = ids[rows.size()].to_string(),
                     .topic = event.topic,
                     .key = event.key,
                     .type = event.type,
@@ -50,10 +58,8 @@ std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const 
                                        const AppendOptions& options) {
   for (const Event& event : events) validate_event(event, options);
   impl.require_open("append");
-  std::vector<sql::NewEvent> rows = rows_of(events);
-  std::vector<EventId> ids;
-  ids.reserve(rows.size());
-  for (const sql::NewEvent& row : rows) ids.push_back(*EventId::parse(row.id));
+  std::vector<EventId> ids = ids_of(events);
+  std::vector<sql::NewEvent> rows = rows_of(events, ids);
   failpoint("service.before_append");
   if (store::DeferredEvents* queue = impl.queue()) {
     queue->append(std::move(rows));
@@ -74,7 +80,7 @@ std::vector<EventId> append_unobserved(Transaction::Impl& impl, std::span<const 
 }  // namespace
 
 void store::append_beside(sql::Connection& to, std::span<const Event> events) {
-  insert_parts(to, rows_of(events));
+  insert_parts(to, rows_of(events, ids_of(events)));
 }
 
 EventId append(Transaction& tx, const Event& event, const AppendOptions& options) {
